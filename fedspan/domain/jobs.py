@@ -1,0 +1,135 @@
+"""A job and its lifecycle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from fedspan.domain.machines import Offer
+from fedspan.domain.rounds import Participation
+from fedspan.domain.selection import Selection
+from fedspan.domain.spec import JobSpec
+from fedspan.domain.values import Instant, MicroUsd, Name, Value
+from fedspan.errors import IllegalMove
+
+
+class JobState(StrEnum):
+    SUBMITTED = "submitted"
+    CHECKING = "checking"
+    PLACING = "placing"
+    LAUNCHING = "launching"
+    LINKING = "linking"
+    TRAINING = "training"
+    RECOVERING = "recovering"
+    SELECTING = "selecting"
+    SAVING = "saving"
+    STOPPING = "stopping"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+S = JobState
+MOVES: Final[Mapping[JobState, frozenset[JobState]]] = {
+    S.SUBMITTED: frozenset({S.CHECKING, S.STOPPING}),
+    S.CHECKING: frozenset({S.PLACING, S.STOPPING}),
+    S.PLACING: frozenset({S.LAUNCHING, S.STOPPING}),
+    S.LAUNCHING: frozenset({S.LINKING, S.RECOVERING, S.STOPPING}),
+    S.LINKING: frozenset({S.TRAINING, S.RECOVERING, S.STOPPING}),
+    S.TRAINING: frozenset({S.SELECTING, S.RECOVERING, S.STOPPING}),
+    S.RECOVERING: frozenset({S.PLACING, S.STOPPING}),
+    S.SELECTING: frozenset({S.SAVING, S.STOPPING}),
+    S.SAVING: frozenset({S.STOPPING}),
+    S.STOPPING: frozenset({S.SUCCEEDED, S.FAILED, S.CANCELLED}),
+    S.SUCCEEDED: frozenset(),
+    S.FAILED: frozenset(),
+    S.CANCELLED: frozenset(),
+}
+ENDED: Final = frozenset(state for state, onward in MOVES.items() if not onward)
+del S
+
+
+class Outcome(Value):
+    """How a job ended. `code` is ``Completed`` or a class name of our error tree."""
+
+    state: JobState
+    code: str
+    message: str = ""
+
+
+class Aggregator(Value):
+    """The present incarnation of a job's aggregator, as far as it has told us."""
+
+    epoch: PositiveInt
+    offer: Offer
+    launched: Instant | None = None
+    stopped: Instant | None = None
+    seen: Instant | None = None
+    seq: NonNegativeInt = 0
+    address: str | None = Field(default=None, description="host:port of its Fleet API")
+    certificate: str | None = Field(default=None, description="PEM of the CA that signed it")
+    linked: tuple[Name, ...] = Field(default=(), description="participants it will let in")
+
+
+class Progress(Value):
+    """The round under way."""
+
+    round: NonNegativeInt = 0
+    participants: dict[Name, Participation] = Field(default_factory=dict)
+
+
+class Job(Value):
+    """What is known of a job. `epoch` counts the incarnations of its aggregator, `attempt`
+    the executions of its state machine, `phases` the seconds spent in each state so far."""
+
+    id: str
+    spec: JobSpec
+    state: JobState = JobState.SUBMITTED
+    features: tuple[PositiveInt, ...] = Field(description="the shape of one example")
+    classes: tuple[str, ...]
+    submitted: Instant
+    since: Instant
+    epoch: PositiveInt = 1
+    attempt: PositiveInt = 1
+    aggregator: Aggregator | None = None
+    progress: Progress = Progress()
+    rounds_done: NonNegativeInt = 0
+    selected: Selection | None = None
+    model: str | None = None
+    outcome: Outcome | None = None
+    cancel_requested: bool = False
+    teardowns: NonNegativeInt = 0
+    spent: MicroUsd = Field(default=0, description="on earlier incarnations of the aggregator")
+    cost: MicroUsd = 0
+    phases: dict[str, NonNegativeFloat] = Field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+
+def move(job: Job, to: JobState, now: datetime) -> Job:
+    """`job` in state `to`, its time in the old one added to `phases`.
+
+    Raises:
+        IllegalMove: the lifecycle has no such step.
+    """
+    if to not in MOVES[job.state]:
+        raise IllegalMove(f"job {job.id}: {job.state} cannot become {to}")
+    spent = job.phases.get(job.state, 0.0) + max(0.0, (now - job.since).total_seconds())
+    phases = {**job.phases, job.state.value: round(spent, 3)}
+    return job.model_copy(update={"state": to, "since": now, "phases": phases})
+
+
+def cost_at(job: Job, now: datetime) -> int:
+    """Micro-dollars for the aggregator's machines until `now`."""
+    running = job.aggregator
+    if running is None or running.launched is None:
+        return job.spent
+    until = running.stopped or now
+    hours = max(0.0, (until - running.launched).total_seconds()) / 3600
+    return job.spent + round(running.offer.price * hours)

@@ -1,0 +1,111 @@
+"""What machines tell us, and what they are told in the answer.
+
+Level, not edge: a report says how things are, the manifest in its answer how they should be.
+A lost report costs one heartbeat, nothing else; one that comes twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from fedspan.domain.jobs import Progress
+from fedspan.domain.rounds import Round
+from fedspan.domain.sites import Dataset, Load
+from fedspan.domain.spec import JobSpec
+from fedspan.domain.values import Message, Name
+
+
+class Phase(StrEnum):
+    """How far an aggregator is."""
+
+    STARTING = "starting"
+    READY = "ready"
+    TRAINING = "training"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Fault(Message):
+    """Why it failed: `code` is a class name of our error tree."""
+
+    code: str
+    message: str
+
+
+class AggregatorReport(Message):
+    """The aggregator of `job` in its incarnation `epoch`, its `seq`-th word.
+
+    `rounds` carries the rounds completed since the control plane last acknowledged one.
+    """
+
+    job: str
+    epoch: PositiveInt
+    seq: PositiveInt
+    phase: Phase
+    address: str | None = None
+    certificate: str | None = None
+    linked: tuple[Name, ...] = ()
+    progress: Progress = Progress()
+    rounds: tuple[Round, ...] = ()
+    fault: Fault | None = None
+
+
+class Node(Message):
+    """A participant the aggregator shall let in, by the public key (PEM) of its SuperNode."""
+
+    site: Name
+    public_key: str
+
+
+class Desired(StrEnum):
+    RUN = "run"
+    STOP = "stop"
+
+
+class AggregatorManifest(Message):
+    """How the aggregator should be. `acknowledged` is the last round we have in the store;
+    `lost` names participants whose machines have stopped speaking."""
+
+    desired: Desired
+    job: str
+    epoch: PositiveInt
+    spec: JobSpec
+    features: tuple[PositiveInt, ...]
+    classes: tuple[str, ...]
+    nodes: tuple[Node, ...] = ()
+    lost: tuple[Name, ...] = ()
+    acknowledged: NonNegativeInt = 0
+    heartbeat_seconds: float = Field(gt=0)
+
+
+class SiteReport(Message):
+    """A site's machine, its `seq`-th word since it started."""
+
+    site: Name
+    machine: str
+    seq: PositiveInt
+    public_key: str
+    load: Load = Load()
+    job: str | None = None
+    running: bool = False
+    message: str = ""
+
+
+class Link(Message):
+    """Where a SuperNode connects: `address` is ``host:port``, `certificate` the PEM of the CA."""
+
+    job: str
+    epoch: PositiveInt
+    address: str
+    certificate: str
+    dataset: Dataset
+
+
+class SiteManifest(Message):
+    """How a site's machine should be: linked to an aggregator, or idle."""
+
+    desired: Desired
+    link: Link | None = None
+    heartbeat_seconds: float = Field(gt=0)

@@ -1,0 +1,65 @@
+"""Participants: organisations that keep their data, and the machines they train on."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field, NonNegativeFloat, PositiveInt
+
+from fedspan.domain.spec import Need
+from fedspan.domain.values import Instant, Name, Value
+
+
+class Dataset(Value):
+    """Data a site offers. `features` is the shape of one example; rows never leave the site."""
+
+    name: Name
+    path: str = Field(description="on the site's own machine: a .csv or .npz file")
+    target: str = "target"
+    features: tuple[PositiveInt, ...] = Field(min_length=1)
+    classes: tuple[str, ...] = Field(min_length=2)
+    examples: PositiveInt
+
+
+class SiteKind(StrEnum):
+    LOCAL = "local"
+    """Fedspan starts the site's machine on this computer, for the length of a job."""
+    AGENT = "agent"
+    """The site runs its own machine, which joined with a token."""
+
+
+class Site(Value):
+    name: Name
+    kind: SiteKind = SiteKind.LOCAL
+    city: str = ""
+    country: str = Field(default="", pattern=r"^([A-Z]{2})?$")
+    latitude: float | None = Field(default=None, ge=-90, le=90)
+    longitude: float | None = Field(default=None, ge=-180, le=180)
+    need: Need = Need()
+    datasets: tuple[Dataset, ...] = ()
+
+    def dataset(self, name: str) -> Dataset | None:
+        return next((one for one in self.datasets if one.name == name), None)
+
+
+class Load(Value):
+    """How busy a machine is: shares from 0 to 1; `memory_mib` is what is in use."""
+
+    cpu: NonNegativeFloat = 0.0
+    memory: NonNegativeFloat = 0.0
+    memory_mib: NonNegativeFloat = 0.0
+    gpu: NonNegativeFloat | None = None
+
+
+class Agent(Value):
+    """The last word of a site's machine: the agent that runs there."""
+
+    site: Name
+    machine: str
+    seq: int = Field(ge=0, description="of its last report; a lower one is an echo")
+    seen: Instant
+    load: Load = Load()
+    public_key: str = Field(description="PEM; the SuperNode proves itself with the private one")
+    job: str | None = None
+    running: bool = Field(default=False, description="its SuperNode is up, for `job`")
+    message: str = ""

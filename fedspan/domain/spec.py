@@ -1,0 +1,164 @@
+"""The job spec: what a person asks for, in YAML or JSON (`fedspan job init` writes one).
+
+Everything that can be known without looking at a cloud or a site is checked here, once.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
+
+from fedspan.domain.layers import Layers
+from fedspan.domain.strategies import check_strategy
+from fedspan.domain.values import Name, Sha256, Value
+
+MAX_SPEC_BYTES: Final = 256 * 1024
+"""A spec is a page of text; a model of any size travels as an object beside it."""
+
+_DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|h|d)$")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds(value: object) -> object:
+    """``"90s"``, ``"10m"``, ``"2h"``, ``"1d"`` or a number of seconds, as seconds."""
+    if isinstance(value, str):
+        found = _DURATION.match(value.strip())
+        if not found:
+            raise ValueError(f"{value!r} is no duration; write 90s, 10m, 2h or 1d")
+        return float(found[1]) * _SECONDS[found[2]]
+    return value
+
+
+Seconds = Annotated[PositiveFloat, BeforeValidator(seconds)]
+
+
+class Metric(StrEnum):
+    ACCURACY = "accuracy"
+    RECALL = "recall"
+    PRECISION = "precision"
+    F1 = "f1"
+
+
+class ModelSpec(Value):
+    """One of: declared `layers`, or the `file` of a torch.export program."""
+
+    layers: Layers | None = None
+    file: str | None = None
+    sha256: Sha256 | None = Field(default=None, description="of `file`; set on upload")
+
+    @model_validator(mode="after")
+    def one_of_them(self) -> Self:
+        if (self.layers is None) == (self.file is None):
+            raise ValueError("needs exactly one of `layers` and `file`")
+        if self.layers is not None and not self.layers:
+            raise ValueError("`layers` is empty")
+        return self
+
+
+class DataSpec(Value):
+    """`holdout` is the share of each participant's rows kept for evaluation."""
+
+    dataset: Name
+    target: str = Field(default="target", min_length=1)
+    positive: str | None = Field(
+        default=None, description="the class precision and recall speak of, when there are two"
+    )
+    holdout: float = Field(default=0.2, gt=0, lt=1)
+
+
+class TrainingSpec(Value):
+    optimizer: Literal["sgd", "adam", "adamw"] = "adam"
+    learning_rate: PositiveFloat = 0.001
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="of sgd")
+    weight_decay: float = Field(default=0.0, ge=0)
+    batch_size: PositiveInt = 32
+    local_epochs: PositiveInt = 1
+    loss: Literal["cross_entropy"] = "cross_entropy"
+
+
+class StrategySpec(Value):
+    """A strategy and its options, as Flower names them: ``{name: fedprox, proximal_mu: 1}``."""
+
+    name: str = "fedavg"
+    options: dict[str, float] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def gather_options(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or "options" in data:
+            return data
+        return {
+            **{k: v for k, v in data.items() if k == "name"},
+            "options": {k: v for k, v in data.items() if k != "name"},
+        }
+
+    @model_validator(mode="after")
+    def known(self) -> Self:
+        check_strategy(self.name, self.options)
+        return self
+
+
+class SelectionSpec(Value):
+    """The best round by `metric` among those that reach `at_least`."""
+
+    metric: Metric = Metric.ACCURACY
+    at_least: float = Field(default=0.0, ge=0, le=1)
+
+
+class Need(Value):
+    """What a machine must have."""
+
+    vcpus: PositiveInt = 1
+    memory_mib: PositiveInt = 2048
+
+
+class AggregatorSpec(Value):
+    need: Need = Need(vcpus=2, memory_mib=4096)
+
+
+class Limits(Value):
+    """When waiting stops. Flower has none of these."""
+
+    budget_usd: PositiveFloat | None = None
+    deadline: Seconds = Field(default=86_400.0, description="for the whole job")
+    round: Seconds = Field(default=3_600.0, description="for one round")
+    node_wait: Seconds = Field(default=300.0, description="for the quorum to connect")
+
+
+class Webhook(Value):
+    webhook: str = Field(pattern=r"^https?://")
+
+
+class JobSpec(Value):
+    name: Name
+    rounds: PositiveInt
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    participants: tuple[Name, ...] = Field(min_length=1)
+    quorum: PositiveInt | None = Field(default=None, description="default: every participant")
+    model: ModelSpec
+    data: DataSpec
+    training: TrainingSpec = TrainingSpec()
+    strategy: StrategySpec = StrategySpec()
+    selection: SelectionSpec = SelectionSpec()
+    aggregator: AggregatorSpec = AggregatorSpec()
+    limits: Limits = Limits()
+    notify: tuple[Webhook, ...] = ()
+
+    @model_validator(mode="after")
+    def participants_once(self) -> Self:
+        twice = sorted({p for p in self.participants if self.participants.count(p) > 1})
+        if twice:
+            raise ValueError(f"participants: {', '.join(twice)} is named twice")
+        if self.quorum is not None and self.quorum > len(self.participants):
+            raise ValueError(
+                f"quorum: {self.quorum} is more than the {len(self.participants)} participants"
+            )
+        return self
+
+    @property
+    def needed(self) -> int:
+        """How many participants a round needs."""
+        return self.quorum or len(self.participants)
