@@ -1,0 +1,206 @@
+"""This computer as a cloud: a machine is a process group in a folder of its own.
+
+Machines outlive the process that started them, as VMs do, so all that is known of one lies in
+its folder: ``machine.json`` and ``process.json``, the console's output in ``console.log``, and
+``work/``, where it runs. Every process of a machine carries its id in the environment; that is
+how those are found that left the group.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from fedspan.domain.machines import Machine, MachineSpec, MachineState, Offer, Role
+from fedspan.domain.spec import Need
+from fedspan.errors import NoCapacity, ProviderError, StorageFull
+from fedspan.providers.base import Capabilities
+
+MARK: Final = "FEDSPAN_LOCAL_MACHINE"
+"""The environment variable every process of a machine inherits; its value is the folder."""
+PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH")
+GONE_SECONDS: Final = 5.0
+"""How long a killed process may take to disappear; it is milliseconds unless it sits in I/O."""
+
+
+class LocalProvider:
+    """`commands` says what a machine of each role runs: the image's entry point."""
+
+    name = "local"
+    capabilities = Capabilities(user_data_bytes=1_000_000)
+
+    def __init__(
+        self,
+        folder: Path,
+        commands: Mapping[Role, Sequence[str]],
+        now: Callable[[], datetime],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._folder = folder
+        self._commands = commands
+        self._now = now
+        self._environment = dict(environment or {})
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    def offers(self, need: Need) -> Sequence[Offer]:
+        """This computer, at no price; what it lacks in cores it makes up in patience."""
+        memory = psutil.virtual_memory().total // (1024 * 1024)
+        offer = Offer(
+            provider=self.name,
+            region="local",
+            machine_type="process-group",
+            vcpus=max(need.vcpus, os.cpu_count() or 1),
+            memory_mib=memory,
+            price=0,
+        )
+        return [offer] if offer.fits(need) else []
+
+    def launch(self, job: str, spec: MachineSpec) -> Machine:
+        folder = self._folder / spec.key
+        try:
+            (folder / "work").mkdir(parents=True, mode=0o700, exist_ok=True)
+            machine = _read_machine(folder)
+            if machine is None:
+                machine = self._record(folder, job, spec)
+            if _process(folder) is None and not _marked(folder):
+                self._start(folder, spec)
+        except OSError as exc:
+            raise _translated(f"launch {spec.key}", exc) from exc
+        return machine.model_copy(update={"state": MachineState.RUNNING})
+
+    def machines(self, job: str | None = None) -> Sequence[Machine]:
+        self._reap()
+        found = []
+        for folder in sorted(self._folder.glob("*/")):
+            machine = _read_machine(folder)
+            if machine is not None and job in (None, machine.job):
+                state = MachineState.RUNNING if _process(folder) else MachineState.STOPPED
+                found.append(machine.model_copy(update={"state": state}))
+        return found
+
+    def terminate(self, machine: Machine) -> None:
+        """Kill the whole group and whoever left it, see them gone, then remove the folder; the
+        console's output stays in ``logs/`` beside the machines."""
+        folder = self._folder / machine.id
+        if not folder.exists():
+            return
+        _kill_group(folder)
+        strays = _marked(folder)
+        for process in strays:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        _, alive = psutil.wait_procs(strays, timeout=GONE_SECONDS)
+        self._reap()
+        if any(process.is_running() for process in alive) or _process(folder) is not None:
+            raise ProviderError(f"local terminate {machine.id}: processes {alive} do not end")
+        _keep_log(folder, self._folder.parent / "logs")
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _record(self, folder: Path, job: str, spec: MachineSpec) -> Machine:
+        machine = Machine(
+            id=spec.key,
+            job=job,
+            key=spec.key,
+            role=spec.role,
+            epoch=spec.epoch,
+            offer=spec.offer,
+            state=MachineState.PENDING,
+            launched=self._now(),
+        )
+        _write(folder / "machine.json", machine.model_dump_json())
+        return machine
+
+    def _start(self, folder: Path, spec: MachineSpec) -> None:
+        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        environment |= self._environment | spec.environment
+        environment |= {MARK: str(folder), "FEDSPAN_WORK": str(folder / "work")}
+        with (folder / "console.log").open("ab") as console:
+            child = subprocess.Popen(
+                list(self._commands[spec.role]),
+                cwd=folder / "work",
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._children[spec.key] = child
+        born = psutil.Process(child.pid).create_time()
+        _write(folder / "process.json", json.dumps({"pid": child.pid, "created": born}))
+
+    def _reap(self) -> None:
+        """Take the status of children that have ended, so that they are no zombies."""
+        ended = [id for id, child in self._children.items() if child.poll() is not None]
+        for id in ended:
+            del self._children[id]
+
+
+def _read_machine(folder: Path) -> Machine | None:
+    try:
+        return Machine.model_validate_json((folder / "machine.json").read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def _process(folder: Path) -> psutil.Process | None:
+    """The machine's first process while it lives; a number used again is not taken for it."""
+    try:
+        known = json.loads((folder / "process.json").read_bytes())
+        process = psutil.Process(known["pid"])
+        same = abs(process.create_time() - known["created"]) < 0.1
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except (FileNotFoundError, psutil.NoSuchProcess):
+        return None
+
+
+def _kill_group(folder: Path) -> None:
+    process = _process(folder)
+    if process is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _marked(folder: Path) -> list[psutil.Process]:
+    """Every living process whose environment names this machine."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == str(folder):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def _keep_log(folder: Path, logs: Path) -> None:
+    console = folder / "console.log"
+    if console.exists():
+        logs.mkdir(mode=0o700, exist_ok=True)
+        console.replace(logs / f"{folder.name}.log")
+
+
+def _write(path: Path, text: str) -> None:
+    beside = path.with_suffix(".new")
+    beside.write_text(text)
+    beside.replace(path)
+
+
+def _translated(action: str, exc: OSError) -> ProviderError | StorageFull | NoCapacity:
+    match exc.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return StorageFull(f"local {action}: no room left on the disk")
+        case errno.EAGAIN | errno.ENOMEM:
+            return NoCapacity(f"local {action}: {exc.strerror}")
+        case _:
+            return ProviderError(f"local {action}: {exc}")
