@@ -1,0 +1,1 @@
+"""Running the state machine of a job: AWS Step Functions, or its interpreter in this process."""

@@ -1,0 +1,166 @@
+"""How a job ends, whatever happened: its outcome is settled, people are told, machines go."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import structlog
+
+from fedspan.app import App
+from fedspan.domain.events import Level
+from fedspan.domain.jobs import Job, JobState, Outcome, cost_at, move
+from fedspan.domain.machines import Machine, Role
+from fedspan.errors import ProviderError, tree
+from fedspan.services.changes import Step, change, event
+from fedspan.stores.base import MAX_CHANGES, Change
+
+MOST_TEARDOWNS: Final = 120
+"""So many looks, a second apart, before the job ends with a warning and the sweep goes on."""
+LOST: Final = frozenset({"States.Timeout", "States.HeartbeatTimeout"})
+log = structlog.get_logger()
+
+
+def give_up(app: App, job_id: str, error: Mapping[str, Any]) -> dict[str, object]:
+    """Settle why the job failed. `error` is what the state machine caught: `Error`, `Cause`."""
+    outcome = outcome_of(error)
+    job = change(app, job_id, lambda job: _given_up(app, job, outcome))
+    return {"job": job.id, "outcome": job.outcome.code if job.outcome else ""}
+
+
+def outcome_of(error: Mapping[str, Any]) -> Outcome:
+    """The outcome for a caught error; a Lambda's cause is a JSON document with its message."""
+    name = str(error.get("Error", "FedspanError"))
+    cause = str(error.get("Cause", ""))
+    try:
+        said = json.loads(cause)
+        cause = str(said.get("errorMessage", cause)) if isinstance(said, dict) else cause
+    except ValueError:
+        pass
+    if name in LOST:
+        return Outcome(
+            state=JobState.FAILED,
+            code="AggregatorLost",
+            message=cause or "the aggregator did not speak in time",
+        )
+    if name == "JobCancelled":
+        return Outcome(state=JobState.CANCELLED, code=name, message="cancelled on request")
+    code = name if name in tree() else "FedspanError"
+    return Outcome(state=JobState.FAILED, code=code, message=cause or name)
+
+
+def _given_up(app: App, job: Job, outcome: Outcome) -> Step:
+    if job.outcome is not None:
+        return Step(job)
+    if job.cancel_requested:
+        outcome = outcome_of({"Error": "JobCancelled"})
+    level = Level.WARNING if outcome.state is JobState.CANCELLED else Level.ERROR
+    return Step(
+        job.model_copy(update={"outcome": outcome}),
+        (event(app, job, outcome.code, outcome.message, level=level),),
+    )
+
+
+def notify(app: App, job_id: str) -> dict[str, object]:
+    """Tell those the spec names. That one cannot be reached is an event, never a failure."""
+    job = app.jobs.get(job_id).value
+    unreached = 0
+    for target in job.spec.notify:
+        try:
+            app.post(target.webhook, _summary(job))
+        except OSError as exc:
+            unreached += 1
+            log.warning("NotifyFailed", job=job_id, error=type(exc).__name__)
+    if unreached:
+        message = f"{unreached} of {len(job.spec.notify)} webhooks could not be reached"
+        change(
+            app,
+            job_id,
+            lambda job: Step(job, (event(app, job, "NotifyFailed", message, level=Level.WARNING),)),
+        )
+    return {"job": job.id, "unreached": unreached}
+
+
+def _summary(job: Job) -> dict[str, Any]:
+    shown = job.model_dump(
+        mode="json", include={"id", "outcome", "selected", "model", "rounds_done", "cost"}
+    )
+    return {**shown, "name": job.spec.name}
+
+
+def machines(app: App, job_id: str) -> Sequence[Machine]:
+    """The job's machines on every cloud, as the clouds see them."""
+    return [m for provider in app.providers.values() for m in provider.machines(job_id)]
+
+
+def tear_down(app: App, job_id: str) -> dict[str, object]:
+    """Ask for the end of every machine; `status` is ``gone`` once no cloud shows one."""
+    job = change(app, job_id, lambda job: _stopping(app, job))
+    _release(app, job)
+    left = _terminated(app, job_id)
+    if not any(machine.role is Role.AGGREGATOR for machine in left):
+        job = change(app, job_id, lambda job: _stopped(app, job))
+    if not left:
+        return {"job": job.id, "status": "gone"}
+    if job.teardowns < MOST_TEARDOWNS:
+        return {"job": job.id, "status": "waiting"}
+    _warn_left(app, job, left)
+    return {"job": job.id, "status": "abandoned"}
+
+
+def _terminated(app: App, job_id: str) -> Sequence[Machine]:
+    """Ask for the end of each machine, whatever comes of the others; those still there."""
+    for machine in machines(app, job_id):
+        try:
+            app.providers[machine.offer.provider].terminate(machine)
+        except ProviderError as exc:
+            log.warning("TerminateFailed", job=job_id, machine=machine.id, error=str(exc))
+    return machines(app, job_id)
+
+
+def _stopping(app: App, job: Job) -> Step:
+    if job.ended:
+        return Step(job)
+    if job.state is not JobState.STOPPING:
+        job = move(job, JobState.STOPPING, app.now())
+    return Step(job.model_copy(update={"teardowns": job.teardowns + 1}))
+
+
+def _release(app: App, job: Job) -> None:
+    """From here on no site is linked to the job, and nobody waits to be told."""
+    rows: list[Change] = [app.assignments.delete(job.id, site) for site in job.spec.participants]
+    rows.append(app.waits.delete(job.id))
+    for start in range(0, len(rows), MAX_CHANGES):
+        app.store.write(rows[start : start + MAX_CHANGES])
+
+
+def _stopped(app: App, job: Job) -> Step:
+    if job.aggregator is None or job.aggregator.stopped is not None:
+        return Step(job)
+    aggregator = job.aggregator.model_copy(update={"stopped": app.now()})
+    after = job.model_copy(update={"aggregator": aggregator})
+    return Step(after.model_copy(update={"cost": cost_at(after, app.now())}))
+
+
+def _warn_left(app: App, job: Job, left: Sequence[Machine]) -> None:
+    message = f"still there: {', '.join(m.id for m in left)}; the sweep goes on removing them"
+    said = event(app, job, "MachinesLeft", message, level=Level.ERROR)
+    change(app, job.id, lambda job: Step(job, (said,)))
+
+
+def finish(app: App, job_id: str) -> dict[str, object]:
+    """The job's last state."""
+    job = change(app, job_id, lambda job: _finished(app, job))
+    return {"job": job.id, "state": job.state.value}
+
+
+def _finished(app: App, job: Job) -> Step:
+    if job.ended:
+        return Step(job)
+    outcome = job.outcome or Outcome(
+        state=JobState.FAILED, code="FedspanError", message="ended without an outcome"
+    )
+    after = move(job, outcome.state, app.now()).model_copy(update={"outcome": outcome})
+    message = f"{outcome.state.value}: {outcome.message or outcome.code}"
+    return Step(after, (event(app, job, "JobEnded", message),))

@@ -1,0 +1,91 @@
+"""Whether a job can run, known before anything is created."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fedspan.app import App
+from fedspan.domain.layers import architecture
+from fedspan.domain.parsing import nearest
+from fedspan.domain.sites import Dataset, Site
+from fedspan.domain.spec import JobSpec
+from fedspan.errors import InvalidRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What every participant's dataset agrees on: the shape of an example, and the classes."""
+
+    features: tuple[int, ...]
+    classes: tuple[str, ...]
+
+
+def examine(app: App, spec: JobSpec) -> tuple[Schema, list[Site]]:
+    """The data's schema and the participating sites.
+
+    Raises:
+        InvalidRequest: an unknown participant, a dataset one lacks, datasets that differ.
+        InvalidModel: layers that do not fit the data.
+    """
+    sites = _participants(app, spec)
+    schema = _agreed(spec, [(site, _offered(site, spec)) for site in sites])
+    if spec.data.positive is not None and spec.data.positive not in schema.classes:
+        hint = nearest(spec.data.positive, schema.classes)
+        raise InvalidRequest(f"data.positive: no class {spec.data.positive!r}{hint}")
+    if spec.model.layers is not None:
+        architecture(spec.model.layers, schema.features, len(schema.classes))
+    elif not spec.model.sha256:
+        raise InvalidRequest("model.file: upload the file first, then name it by its sha256")
+    return schema, sites
+
+
+def program_key(sha256: str) -> str:
+    """Where an uploaded model file lies."""
+    return f"uploads/{sha256}.pt2"
+
+
+def _participants(app: App, spec: JobSpec) -> list[Site]:
+    found = [(name, app.sites.find(name)) for name in spec.participants]
+    unknown = [name for name, site in found if site is None]
+    if unknown:
+        known = app.sites.ids()
+        raise InvalidRequest(
+            *(
+                f"participants: no site {name!r} is registered{nearest(name, known)}"
+                for name in unknown
+            )
+        )
+    return [site.value for _, site in found if site is not None]
+
+
+def _offered(site: Site, spec: JobSpec) -> Dataset:
+    dataset = site.dataset(spec.data.dataset)
+    if dataset is None:
+        known = nearest(spec.data.dataset, [one.name for one in site.datasets])
+        raise InvalidRequest(
+            f"data.dataset: site {site.name} offers no dataset {spec.data.dataset!r}{known}"
+        )
+    if dataset.target != spec.data.target:
+        raise InvalidRequest(
+            f"data.target: the dataset {dataset.name!r} of {site.name} has the target "
+            f"{dataset.target!r}, not {spec.data.target!r}"
+        )
+    return dataset
+
+
+def _agreed(spec: JobSpec, offered: Sequence[tuple[Site, Dataset]]) -> Schema:
+    first_site, first = offered[0]
+    for site, dataset in offered[1:]:
+        if dataset.features != first.features:
+            raise InvalidRequest(
+                f"data.dataset: an example of {spec.data.dataset!r} has the shape "
+                f"{first.features} at {first_site.name} and {dataset.features} at {site.name}"
+            )
+        if dataset.classes != first.classes:
+            raise InvalidRequest(
+                f"data.dataset: {spec.data.dataset!r} has the classes "
+                f"{', '.join(first.classes)} at {first_site.name} and "
+                f"{', '.join(dataset.classes)} at {site.name}"
+            )
+    return Schema(first.features, first.classes)

@@ -1,0 +1,28 @@
+"""The Federated Learning Linker's rule: which machine of a site trains for a job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from fedspan.domain.jobs import Job
+from fedspan.domain.sites import Agent
+
+
+def lost(agent: Agent, now: datetime, lost_seconds: float) -> bool:
+    return (now - agent.seen).total_seconds() > lost_seconds
+
+
+def chosen(
+    agents: Iterable[Agent], job: Job, site: str, now: datetime, lost_seconds: float
+) -> Agent | None:
+    """The machine of `site` that trains for `job`, or None while none has spoken.
+
+    The one that already does stays; else one that is not lost and idle; ties break by name. A
+    machine Fedspan started for another job is none of this one's.
+    """
+    started = f"{job.id}-client-{site}"
+    own = [a for a in agents if a.machine == started or "-client-" not in a.machine]
+    free = [a for a in own if a.job in (None, job.id)]
+    ranked = sorted(free, key=lambda a: (lost(a, now, lost_seconds), a.job != job.id, a.machine))
+    return ranked[0] if ranked else None

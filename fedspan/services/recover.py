@@ -1,0 +1,37 @@
+"""The aggregator was lost: another incarnation, or the end."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fedspan.app import App
+from fedspan.domain.events import Level
+from fedspan.domain.jobs import Job, JobState, cost_at, move
+from fedspan.domain.machines import Role
+from fedspan.services.changes import Step, change, event
+from fedspan.services.ending import machines
+
+MOST_EPOCHS: Final = 3
+"""After so many lost aggregators the job ends: something is wrong that a new one will not mend."""
+
+
+def recover(app: App, job_id: str) -> dict[str, object]:
+    """Whether there is another try; the job is then at its next epoch, so that the lost
+    aggregator, should it come back, is refused."""
+    lost = app.jobs.get(job_id).value.epoch
+    job = change(app, job_id, lambda job: _next(app, job, lost))
+    for machine in machines(app, job_id):
+        if machine.role is Role.AGGREGATOR and machine.epoch < job.epoch:
+            app.providers[machine.offer.provider].terminate(machine)
+    return {"job": job.id, "again": job.state is JobState.RECOVERING}
+
+
+def _next(app: App, job: Job, lost: int) -> Step:
+    hopeless = job.outcome is not None or job.cancel_requested or job.epoch >= MOST_EPOCHS
+    if hopeless or job.epoch != lost or job.state is JobState.RECOVERING:
+        return Step(job)
+    said = f"aggregator {lost} is lost; continuing after round {job.rounds_done}"
+    after = move(job, JobState.RECOVERING, app.now()).model_copy(
+        update={"epoch": lost + 1, "aggregator": None, "spent": cost_at(job, app.now())}
+    )
+    return Step(after, (event(app, job, "AggregatorLost", said, level=Level.WARNING),))

@@ -1,0 +1,136 @@
+"""An aggregator says how it is, and is told how it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fedspan.app import App
+from fedspan.domain.events import Event, Level
+from fedspan.domain.jobs import Job, JobState, cost_at
+from fedspan.domain.reports import (
+    AggregatorManifest,
+    AggregatorReport,
+    Desired,
+    Node,
+    Phase,
+)
+from fedspan.domain.rounds import Round, Status
+from fedspan.domain.sites import Agent
+from fedspan.errors import NotFound, StaleEpoch
+from fedspan.services import waits
+from fedspan.services.changes import Step, change, event
+from fedspan.services.linking import chosen, lost
+from fedspan.stores.base import Change
+
+
+def report_aggregator(app: App, report: AggregatorReport) -> AggregatorManifest:
+    """Take in a report; a repeat or an echo changes nothing and is answered all the same.
+
+    Raises:
+        StaleEpoch: this incarnation was replaced; it should end itself.
+    """
+    job = change(app, report.job, lambda job: _taken(app, job, report))
+    if not job.ended:
+        waits.renew(app, job)
+        waits.settle(app, job)
+        if report.phase is Phase.FAILED and report.fault is not None:
+            waits.fail(app, job, report.fault.code, report.fault.message)
+    return _manifest(app, job)
+
+
+def _taken(app: App, job: Job, report: AggregatorReport) -> Step:
+    before = job.aggregator
+    if before is None or report.epoch != before.epoch or report.epoch != job.epoch:
+        raise StaleEpoch(f"job {job.id} is at epoch {job.epoch}, not {report.epoch}")
+    if report.seq <= before.seq:
+        return Step(job)
+    now = app.now()
+    aggregator = before.model_copy(
+        update={
+            "seq": report.seq,
+            "seen": now,
+            "address": report.address or before.address,
+            "certificate": report.certificate or before.certificate,
+            "linked": report.linked,
+        }
+    )
+    fresh = [one for one in report.rounds if one.number > job.rounds_done]
+    done = _contiguous(job.rounds_done, fresh)
+    after = job.model_copy(
+        update={
+            "aggregator": aggregator,
+            "progress": report.progress,
+            "rounds_done": job.rounds_done + len(done),
+            "cost": cost_at(job, now),
+        }
+    )
+    return Step(after, tuple(_told(app, job, after, report, done)), tuple(_rows(app, done)))
+
+
+def _contiguous(last: int, fresh: list[Round]) -> list[Round]:
+    """The rounds that follow on the last one known, without a gap."""
+    done: list[Round] = []
+    for one in sorted(fresh, key=lambda one: one.number):
+        if one.number == last + 1 + len(done):
+            done.append(one)
+    return done
+
+
+def _rows(app: App, done: list[Round]) -> Iterator[Change]:
+    for one in done:
+        yield app.rounds.put(one, f"{one.number:06d}", one.job, expected=0)
+
+
+def _told(
+    app: App, before: Job, after: Job, report: AggregatorReport, done: list[Round]
+) -> Iterator[Event]:
+    if before.aggregator and not before.aggregator.address and report.address:
+        yield event(app, after, "AggregatorReady", f"aggregator {report.epoch} speaks")
+    for one in done:
+        yield _round_event(app, after, one)
+    for site, now in after.progress.participants.items():
+        was = before.progress.participants.get(site)
+        same_round = before.progress.round == after.progress.round
+        if now.status is Status.FAILED and not (same_round and was and was.status is now.status):
+            yield event(
+                app,
+                after,
+                "ParticipantFailed",
+                f"{site} failed in round {after.progress.round}: {now.message}",
+                level=Level.WARNING,
+                site=site,
+                round=after.progress.round,
+            )
+
+
+def _round_event(app: App, job: Job, one: Round) -> Event:
+    shown = ""
+    if one.metrics is not None:
+        shown = f": f1 {one.metrics.f1:.4f}, loss {one.metrics.loss:.4f}"
+    message = f"round {one.number} done in {one.seconds:.1f} s{shown}"
+    return event(app, job, "RoundDone", message, round=one.number)
+
+
+def _manifest(app: App, job: Job) -> AggregatorManifest:
+    agents = [agent for name in job.spec.participants for agent in _agents(app, job, name)]
+    stop = job.ended or job.cancel_requested or job.outcome is not None
+    finished = job.state not in (JobState.LAUNCHING, JobState.LINKING, JobState.TRAINING)
+    if job.aggregator is None:
+        raise NotFound(f"job {job.id} has no aggregator")
+    return AggregatorManifest(
+        desired=Desired.STOP if stop or finished else Desired.RUN,
+        job=job.id,
+        epoch=job.epoch,
+        spec=job.spec,
+        features=job.features,
+        classes=job.classes,
+        nodes=tuple(Node(site=agent.site, public_key=agent.public_key) for agent in agents),
+        lost=tuple(a.site for a in agents if lost(a, app.now(), app.settings.lost_seconds)),
+        acknowledged=job.rounds_done,
+        heartbeat_seconds=app.settings.heartbeat_seconds,
+    )
+
+
+def _agents(app: App, job: Job, site: str) -> list[Agent]:
+    agent = chosen(app.agents.list(site), job, site, app.now(), app.settings.lost_seconds)
+    return [agent] if agent else []

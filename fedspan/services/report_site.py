@@ -1,0 +1,68 @@
+"""A participant's machine says how it is, and is told how it should be."""
+
+from __future__ import annotations
+
+from fedspan.app import App
+from fedspan.domain.jobs import Job, JobState
+from fedspan.domain.reports import Desired, Link, SiteManifest, SiteReport
+from fedspan.domain.sites import Agent
+from fedspan.errors import Conflict, NotFound
+from fedspan.services.linking import chosen
+
+LINKED = (JobState.LAUNCHING, JobState.LINKING, JobState.TRAINING)
+
+
+def report_site(app: App, report: SiteReport) -> SiteManifest:
+    """Take in a report. An echo changes nothing and is answered all the same."""
+    site = app.sites.find(report.site)
+    if site is None:
+        raise NotFound(f"no site {report.site!r}")
+    _remember(app, report)
+    link = _link(app, report)
+    return SiteManifest(
+        desired=Desired.RUN, link=link, heartbeat_seconds=app.settings.heartbeat_seconds
+    )
+
+
+def _remember(app: App, report: SiteReport) -> None:
+    known = app.agents.find(report.machine, report.site)
+    if known is not None and report.seq <= known.value.seq:
+        return
+    agent = Agent(seen=app.now(), **report.model_dump())
+    expected = known.version if known else 0
+    try:
+        app.store.write([app.agents.put(agent, report.machine, report.site, expected=expected)])
+    except Conflict:
+        return  # a newer report of this machine was faster; it says all that matters
+
+
+def _link(app: App, report: SiteReport) -> Link | None:
+    for assignment in app.assignments.list(report.site):
+        job = app.jobs.get(assignment.job).value
+        link = _link_to(app, job, report)
+        if link is not None:
+            return link
+    return None
+
+
+def _link_to(app: App, job: Job, report: SiteReport) -> Link | None:
+    """The way to the job's aggregator, once it has let this machine's key in."""
+    aggregator = job.aggregator
+    if job.state not in LINKED or job.outcome is not None or aggregator is None:
+        return None
+    if aggregator.address is None or aggregator.certificate is None:
+        return None
+    agents = app.agents.list(report.site)
+    agent = chosen(agents, job, report.site, app.now(), app.settings.lost_seconds)
+    if agent is None or agent.machine != report.machine or report.site not in aggregator.linked:
+        return None
+    dataset = app.sites.get(report.site).value.dataset(job.spec.data.dataset)
+    if dataset is None:
+        return None
+    return Link(
+        job=job.id,
+        epoch=aggregator.epoch,
+        address=aggregator.address,
+        certificate=aggregator.certificate,
+        dataset=dataset,
+    )

@@ -1,0 +1,132 @@
+"""The steps of the state machine before training: check, place, launch, link."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from fedspan.access import Caller, CallerRole
+from fedspan.app import App
+from fedspan.domain.jobs import Aggregator, Job, JobState
+from fedspan.domain.machines import MachineSpec, Offer, Role
+from fedspan.domain.sites import Site, SiteKind
+from fedspan.domain.waits import Assignment
+from fedspan.errors import NoCapacity
+from fedspan.placement import cheapest
+from fedspan.services.changes import Step, change, enter, event, past
+from fedspan.services.examine import examine
+
+TOKEN_LIFETIME = timedelta(days=8)
+"""Longer than any deadline: a machine cannot renew its token."""
+
+
+def check(app: App, job_id: str) -> dict[str, object]:
+    """Whether the job can run. An execution started anew is told whether only the end is left."""
+    job = enter(app, job_id, JobState.CHECKING)
+    if not past(job, JobState.CHECKING):
+        examine(app, job.spec)
+    ending = job.outcome is not None or job.state is JobState.STOPPING or job.ended
+    return {"job": job.id, "ending": ending}
+
+
+def place(app: App, job_id: str) -> dict[str, object]:
+    """Choose where this incarnation of the aggregator runs."""
+    job = enter(app, job_id, JobState.PLACING)
+    if not past(job, JobState.PLACING):
+        need = job.spec.aggregator.need
+        offers = [o for p in app.providers.values() for o in p.offers(need)]
+        job = change(app, job_id, lambda job: _placed(app, job, cheapest(offers, need)))
+    assert job.aggregator is not None or job.outcome is not None
+    return {"job": job.id, "epoch": job.epoch}
+
+
+def _placed(app: App, job: Job, offer: Offer) -> Step:
+    if job.aggregator is not None and job.aggregator.epoch == job.epoch:
+        return Step(job)
+    placed = Aggregator(epoch=job.epoch, offer=offer)
+    message = f"aggregator {job.epoch} goes to {offer.provider} {offer.region}"
+    return Step(
+        job.model_copy(update={"aggregator": placed}),
+        (event(app, job, "AggregatorPlaced", f"{message} ({offer.machine_type})"),),
+    )
+
+
+def launch(app: App, job_id: str) -> dict[str, object]:
+    """Start the aggregator's machine, and those of the sites Fedspan starts itself, so that
+    they boot side by side."""
+    job = enter(app, job_id, JobState.LAUNCHING)
+    if past(job, JobState.LAUNCHING) or job.aggregator is None:
+        return {"job": job.id, "epoch": job.epoch}
+    offer = job.aggregator.offer
+    app.providers[offer.provider].launch(job_id, _aggregator_machine(app, job, offer))
+    for name in job.spec.participants:
+        site = app.sites.get(name).value
+        _assign(app, job, name)
+        if site.kind is SiteKind.LOCAL:
+            _launch_client(app, job, site)
+    change(app, job_id, lambda job: _launched(app, job))
+    return {"job": job.id, "epoch": job.epoch}
+
+
+def _assign(app: App, job: Job, site: str) -> None:
+    if app.assignments.find(job.id, site) is None:
+        assignment = Assignment(site=site, job=job.id)
+        app.store.write([app.assignments.put(assignment, job.id, site, expected=0)])
+
+
+def _launched(app: App, job: Job) -> Step:
+    if job.aggregator is None or job.aggregator.launched is not None:
+        return Step(job)
+    aggregator = job.aggregator.model_copy(update={"launched": app.now()})
+    return Step(
+        job.model_copy(update={"aggregator": aggregator}),
+        (event(app, job, "AggregatorLaunched", f"aggregator {job.epoch} is booting"),),
+    )
+
+
+def aggregator_key(job: Job) -> str:
+    return f"{job.id}-aggregator-{job.epoch}"
+
+
+def client_key(job: Job, site: str) -> str:
+    return f"{job.id}-client-{site}"
+
+
+def _aggregator_machine(app: App, job: Job, offer: Offer) -> MachineSpec:
+    caller = Caller(role=CallerRole.AGGREGATOR, job=job.id, epoch=job.epoch)
+    return MachineSpec(
+        key=aggregator_key(job),
+        role=Role.AGGREGATOR,
+        epoch=job.epoch,
+        offer=offer,
+        environment={
+            "FEDSPAN_API": app.settings.api_url,
+            "FEDSPAN_TOKEN": app.tokens.issue(caller, app.now(), TOKEN_LIFETIME),
+            "FEDSPAN_OBJECTS": app.settings.objects_url,
+            "FEDSPAN_JOB": job.id,
+            "FEDSPAN_EPOCH": str(job.epoch),
+        },
+    )
+
+
+def _launch_client(app: App, job: Job, site: Site) -> None:
+    provider = app.providers.get("local")
+    if provider is None:
+        raise NoCapacity(f"site {site.name} is of kind local, which this installation cannot start")
+    key = client_key(job, site.name)
+    caller = Caller(role=CallerRole.SITE, site=site.name)
+    offer = cheapest(provider.offers(site.need), site.need)
+    environment = {
+        "FEDSPAN_API": app.settings.api_url,
+        "FEDSPAN_TOKEN": app.tokens.issue(caller, app.now(), TOKEN_LIFETIME),
+        "FEDSPAN_SITE": site.name,
+        "FEDSPAN_MACHINE": key,
+        "OMP_NUM_THREADS": str(site.need.vcpus),
+    }
+    spec = MachineSpec(key=key, role=Role.CLIENT, epoch=1, offer=offer, environment=environment)
+    provider.launch(job.id, spec)
+
+
+def link(app: App, job_id: str) -> dict[str, object]:
+    """From here on the manifests tell each participant where to connect."""
+    job = enter(app, job_id, JobState.LINKING)
+    return {"job": job.id, "epoch": job.epoch}

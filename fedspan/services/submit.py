@@ -1,0 +1,83 @@
+"""A job is asked for."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from fedspan.app import App
+from fedspan.domain.jobs import Job
+from fedspan.domain.spec import JobSpec
+from fedspan.domain.waits import Submission
+from fedspan.errors import Conflict, InvalidRequest
+from fedspan.services.changes import event
+from fedspan.services.examine import examine, program_key
+
+
+def submit(app: App, spec: JobSpec, *, key: str | None = None, dry_run: bool = False) -> Job:
+    """A new job under way, or with `dry_run` only the proof that it could be.
+
+    Two calls with one idempotency `key` make one job.
+
+    Raises:
+        InvalidRequest, InvalidModel: nothing was created.
+    """
+    schema, _ = examine(app, spec)
+    if spec.model.sha256 and not app.objects.list(program_key(spec.model.sha256)):
+        raise InvalidRequest(f"model.file: no file with the hash {spec.model.sha256} was uploaded")
+    now = app.now()
+    job = Job(
+        id=app.new_id(),
+        spec=spec,
+        features=schema.features,
+        classes=schema.classes,
+        submitted=now,
+        since=now,
+    )
+    if dry_run:
+        return job
+    known = app.submissions.find(key) if key else None
+    if known is not None:
+        return app.jobs.get(known.value.job).value
+    return _started(app, _created(app, job, key))
+
+
+def _created(app: App, job: Job, key: str | None) -> Job:
+    said = event(app, job, "JobSubmitted", f"{job.spec.name}: {job.spec.rounds} rounds")
+    changes = [
+        app.jobs.put(job, job.id, expected=0),
+        app.events.put(said, "00000001-000", job.id, expected=0),
+    ]
+    if key:
+        submission = Submission(key=key, job=job.id)
+        changes.append(app.submissions.put(submission, key, expected=0))
+    try:
+        app.store.write(changes)
+    except Conflict:
+        if key and (known := app.submissions.find(key)):
+            return app.jobs.get(known.value.job).value
+        raise
+    return job
+
+
+def _started(app: App, job: Job) -> Job:
+    app.executions.start(execution_name(job), execution_input(app, job))
+    return job
+
+
+def execution_name(job: Job) -> str:
+    """Step Functions dedupes by it."""
+    return f"{job.id}-{job.attempt}"
+
+
+def execution_input(app: App, job: Job) -> dict[str, Any]:
+    """What the state machine is started with: the job, and how long its waits last (seconds)."""
+    boot, lost = math.ceil(app.settings.boot_seconds), math.ceil(app.settings.lost_seconds)
+    return {
+        "job": job.id,
+        "attempt": job.attempt,
+        "boot_seconds": boot + 1,
+        "silence_seconds": boot,
+        "lost_seconds": lost,
+        "deadline_seconds": max(lost + 1, math.ceil(job.spec.limits.deadline)),
+    }

@@ -1,0 +1,68 @@
+"""Where the state machine waits to be told: for the aggregator to speak, for the last round.
+
+The task token lies in the store; reports renew it, complete it or fail it. A word that came
+before anybody waited is answered at once.
+"""
+
+from __future__ import annotations
+
+from fedspan.app import App
+from fedspan.domain.jobs import Job, JobState
+from fedspan.domain.waits import Until, Wait
+from fedspan.services.changes import enter, past
+
+
+def await_ready(app: App, job_id: str, token: str) -> dict[str, object]:
+    """Wait for the aggregator's first word."""
+    job = app.jobs.get(job_id).value
+    _wait(app, job, Until.READY, token)
+    settle(app, app.jobs.get(job_id).value)
+    return {"job": job_id}
+
+
+def await_trained(app: App, job_id: str, token: str) -> dict[str, object]:
+    """Wait for the last round."""
+    job = enter(app, job_id, JobState.TRAINING)
+    _wait(app, job, Until.TRAINED, token)
+    settle(app, app.jobs.get(job_id).value)
+    return {"job": job_id}
+
+
+def settle(app: App, job: Job) -> None:
+    """Tell the waiting task what the job's record already knows."""
+    found = app.waits.find(job.id)
+    if found is None:
+        return
+    wait = found.value
+    if job.cancel_requested:
+        app.executions.fail(wait.token, "JobCancelled", f"job {job.id} was cancelled")
+    elif _reached(job, wait):
+        app.executions.succeed(wait.token, {"job": job.id, "epoch": job.epoch})
+
+
+def renew(app: App, job: Job) -> None:
+    """The aggregator is alive."""
+    found = app.waits.find(job.id)
+    if found is not None and found.value.epoch == job.epoch:
+        app.executions.heartbeat(found.value.token)
+
+
+def fail(app: App, job: Job, error: str, cause: str) -> bool:
+    """Fail whatever the job's execution waits for with the class name `error`."""
+    found = app.waits.find(job.id)
+    return found is not None and app.executions.fail(found.value.token, error, cause)
+
+
+def _reached(job: Job, wait: Wait) -> bool:
+    match wait.until:
+        case Until.READY:
+            known = job.aggregator is not None and job.aggregator.address is not None
+            return known or past(job, JobState.LINKING)
+        case Until.TRAINED:
+            return job.rounds_done >= job.spec.rounds or past(job, JobState.TRAINING)
+
+
+def _wait(app: App, job: Job, until: Until, token: str) -> None:
+    found = app.waits.find(job.id)
+    wait = Wait(job=job.id, epoch=job.epoch, until=until, token=token)
+    app.store.write([app.waits.put(wait, job.id, expected=found.version if found else 0)])

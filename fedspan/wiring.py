@@ -1,0 +1,96 @@
+"""Which parts are real: the one place that knows.
+
+Importing it needs nothing; `app` builds from the environment when a handler first asks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import urllib.request
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+from fedspan.access import Tokens
+from fedspan.app import App
+from fedspan.executions.base import Executions
+from fedspan.objects.opening import open_objects
+from fedspan.settings import Settings
+from fedspan.stores.base import Store
+
+_installed: list[App] = []
+
+
+def app() -> App:
+    """The app this process serves: the one installed (embedded default, tests), else AWS's."""
+    return _installed[-1] if _installed else _on_aws()
+
+
+def install(made: App) -> None:
+    """Serve `made` in this process from now on."""
+    _installed.append(made)
+
+
+def uninstall() -> None:
+    _installed.pop()
+
+
+def now() -> datetime:
+    return datetime.now(UTC)  # noqa: TID251 - the clock everybody else takes from App
+
+
+def new_id() -> str:
+    """Sorts by time, reads well, and is not guessed: ``20261120-093015-4f1c9a``."""
+    return f"{now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+def post(url: str, document: dict[str, Any]) -> None:
+    """JSON to a webhook. Raises `OSError` when it cannot be delivered."""
+    request = urllib.request.Request(
+        url, json.dumps(document).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=10):
+        return
+
+
+@cache
+def _on_aws() -> App:
+    settings = Settings.from_env(os.environ)
+    return App(
+        settings=settings,
+        store=_dynamodb(settings),
+        objects=open_objects(settings.objects_url),
+        providers={},
+        executions=_step_functions(settings),
+        tokens=Tokens(_signing_key(settings)),
+        now=now,
+        new_id=new_id,
+        post=post,
+    )
+
+
+def _dynamodb(settings: Settings) -> Store:
+    import boto3  # an SDK loads with the adapter that needs it
+
+    from fedspan.stores.dynamodb import DynamoStore
+
+    return DynamoStore(boto3.client("dynamodb"), settings.table)
+
+
+def _step_functions(settings: Settings) -> Executions:
+    import boto3
+
+    from fedspan.executions.stepfunctions import StepFunctions
+
+    return StepFunctions(boto3.client("stepfunctions"), settings.state_machine_arn)
+
+
+def _signing_key(settings: Settings) -> bytes:
+    import boto3
+
+    found = boto3.client("ssm").get_parameter(
+        Name=settings.signing_key_parameter, WithDecryption=True
+    )
+    return str(found["Parameter"]["Value"]).encode()

@@ -1,0 +1,361 @@
+"""Use cases on memory parts and a fixed clock."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedspan.domain.jobs import ENDED, MOVES, JobState, Progress, move
+from fedspan.domain.reports import Desired, Fault, Phase
+from fedspan.domain.rounds import Participation, Status
+from fedspan.domain.sites import Site
+from fedspan.domain.waits import Until
+from fedspan.errors import (
+    Conflict,
+    IllegalMove,
+    InvalidModel,
+    InvalidRequest,
+    JobCancelled,
+    NotFound,
+    StaleEpoch,
+)
+from fedspan.services import ending, keep, steps, sweep, waits
+from fedspan.services.cancel import cancel, delete
+from fedspan.services.report_aggregator import report_aggregator
+from fedspan.services.report_site import report_site
+from fedspan.services.resume import resume, still_carries
+from fedspan.services.sites import delete_site, register_site
+from fedspan.services.submit import submit
+from tests.support.world import (
+    World,
+    a_round,
+    aggregator_says,
+    dataset,
+    site_says,
+    spec,
+    with_sites,
+    world,
+)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> World:
+    made = world(tmp_path)
+    with_sites(made.app)
+    return made
+
+
+def launched(here: World, **changes: Any) -> str:
+    """A job whose machines boot."""
+    job = submit(here.app, spec(**changes)).id
+    steps.check(here.app, job)
+    steps.place(here.app, job)
+    steps.launch(here.app, job)
+    return job
+
+
+def training(here: World, **changes: Any) -> str:
+    job = launched(here, **changes)
+    report_aggregator(here.app, aggregator_says(job, 1, Phase.READY))
+    steps.link(here.app, job)
+    waits.await_trained(here.app, job, "token")
+    return job
+
+
+class TestLifecycle:
+    def test_every_state_has_a_row_and_can_reach_an_end(self) -> None:
+        assert set(MOVES) == set(JobState)
+        for state in JobState:
+            seen, queue = set(), [state]
+            while queue:
+                at = queue.pop()
+                if at not in seen:
+                    seen.add(at)
+                    queue += MOVES[at]
+            assert seen & ENDED
+
+    def test_a_step_the_lifecycle_lacks_is_refused(self, here: World) -> None:
+        job = submit(here.app, spec())
+
+        with pytest.raises(IllegalMove, match="submitted cannot become saving"):
+            move(job, JobState.SAVING, here.clock())
+
+    def test_the_seconds_of_each_phase_add_up_over_visits(self, here: World) -> None:
+        job = submit(here.app, spec())
+        here.clock.tick(2)
+        job = move(job, JobState.CHECKING, here.clock())
+        here.clock.tick(3)
+        job = move(job, JobState.PLACING, here.clock())
+
+        assert job.phases == {"submitted": 2.0, "checking": 3.0}
+
+
+class TestSubmit:
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({"participants": ["seuol"]}, "no site 'seuol' is registered; did you mean 'seoul'"),
+            ({"data": {"dataset": "breast-cancre"}}, "offers no dataset 'breast-cancre'; did you"),
+            ({"data": {"dataset": "breast-cancer"}}, "has the target 'diagnosis', not 'target'"),
+            (
+                {"data": {"dataset": "breast-cancer", "target": "diagnosis", "positive": "bad"}},
+                "no class 'bad'; known: benign, malignant",
+            ),
+        ],
+    )
+    def test_what_cannot_run_is_refused_and_nothing_is_created(
+        self, here: World, changes: dict[str, Any], said: str
+    ) -> None:
+        with pytest.raises(InvalidRequest, match=said):
+            submit(here.app, spec(**changes))
+        assert here.app.jobs.list() == []
+
+    def test_layers_that_do_not_fit_the_data_are_refused(self, here: World) -> None:
+        with pytest.raises(InvalidModel, match="3"):
+            submit(here.app, spec(model={"layers": [{"linear": 3}]}))
+
+    def test_datasets_that_differ_are_refused(self, here: World) -> None:
+        register_site(here.app, Site(name="busan", datasets=(dataset(features=(31,)),)))
+
+        with pytest.raises(InvalidRequest, match=r"\(30,\) at seoul and \(31,\) at busan"):
+            submit(here.app, spec())
+
+    def test_a_dry_run_creates_nothing(self, here: World) -> None:
+        submit(here.app, spec(), dry_run=True)
+
+        assert here.app.jobs.list() == []
+
+    def test_one_key_makes_one_job(self, here: World) -> None:
+        first, second = submit(here.app, spec(), key="k"), submit(here.app, spec(), key="k")
+
+        assert first.id == second.id
+        assert len(here.app.jobs.list()) == 1
+
+    def test_an_unknown_model_file_is_refused(self, here: World) -> None:
+        model = {"file": "m.pt2", "sha256": "0" * 64}
+
+        with pytest.raises(InvalidRequest, match="was uploaded"):
+            submit(here.app, spec(model=model))
+
+
+class TestReports:
+    def test_an_echo_changes_nothing_and_is_answered(self, here: World) -> None:
+        job = training(here)
+        report = aggregator_says(job, 2, Phase.TRAINING, rounds=(a_round(here.app, job, 1),))
+        report_aggregator(here.app, report)
+        before = here.app.jobs.get(job)
+        answer = report_aggregator(here.app, report)
+
+        assert here.app.jobs.get(job) == before
+        assert answer.acknowledged == 1
+
+    def test_an_older_incarnation_is_refused(self, here: World) -> None:
+        job = training(here)
+
+        with pytest.raises(StaleEpoch, match="at epoch 1, not 2"):
+            report_aggregator(here.app, aggregator_says(job, 9, Phase.TRAINING, epoch=2))
+
+    def test_rounds_come_in_order_without_a_gap(self, here: World) -> None:
+        job = training(here)
+        two = a_round(here.app, job, 2)
+        report_aggregator(here.app, aggregator_says(job, 2, Phase.TRAINING, rounds=(two,)))
+        assert here.app.jobs.get(job).value.rounds_done == 0
+        both = (two, a_round(here.app, job, 1))
+        report_aggregator(here.app, aggregator_says(job, 3, Phase.TRAINING, rounds=both))
+
+        assert [one.number for one in here.app.rounds.list(job)] == [1, 2]
+
+    def test_a_participants_failure_is_told_once(self, here: World) -> None:
+        job = training(here)
+        failed = Participation(status=Status.FAILED, message="the loss is NaN")
+        progress = Progress(round=1, participants={"busan": failed})
+        for seq in (2, 3):
+            report_aggregator(
+                here.app, aggregator_says(job, seq, Phase.TRAINING, progress=progress)
+            )
+
+        told = [e for e in here.app.events.list(job) if e.code == "ParticipantFailed"]
+        assert [(e.site, e.message) for e in told] == [
+            ("busan", "busan failed in round 1: the loss is NaN")
+        ]
+
+    def test_a_report_renews_the_heartbeat_and_a_fault_fails_the_wait(self, here: World) -> None:
+        job = training(here)
+        here.app.executions.told.clear()  # type: ignore[attr-defined]
+        fault = Fault(code="TrainingFailed", message="no")
+        report_aggregator(here.app, aggregator_says(job, 2, Phase.FAILED, fault=fault))
+
+        told = here.app.executions.told  # type: ignore[attr-defined]
+        assert told == [("token", "alive"), ("token", "TrainingFailed")]
+
+    def test_a_site_is_linked_once_the_aggregator_lets_its_key_in(self, here: World) -> None:
+        job = launched(here)
+        assert report_site(here.app, site_says(job, "seoul", 1)).link is None
+        answer = report_aggregator(here.app, aggregator_says(job, 1, Phase.READY))
+        assert [(n.site, n.public_key) for n in answer.nodes] == [("seoul", "K")]
+        assert report_site(here.app, site_says(job, "seoul", 2)).link is None
+        report_aggregator(here.app, aggregator_says(job, 2, Phase.READY, linked=("seoul",)))
+        link = report_site(here.app, site_says(job, "seoul", 3)).link
+
+        assert link is not None
+        assert (link.job, link.epoch, link.address) == (job, 1, "127.0.0.1:9")
+
+    def test_a_site_that_is_silent_for_long_is_lost(self, here: World) -> None:
+        job = training(here)
+        report_site(here.app, site_says(job, "seoul", 1))
+        here.clock.tick(16)
+        answer = report_aggregator(here.app, aggregator_says(job, 2, Phase.TRAINING))
+
+        assert answer.lost == ("seoul",)
+
+    def test_a_job_that_ends_tells_its_aggregator_to_stop(self, here: World) -> None:
+        job = training(here)
+        cancel(here.app, job)
+        answer = report_aggregator(here.app, aggregator_says(job, 2, Phase.TRAINING))
+
+        assert answer.desired is Desired.STOP
+
+
+class TestEnding:
+    def test_a_cancelled_job_does_not_enter_its_next_step(self, here: World) -> None:
+        job = submit(here.app, spec()).id
+        cancel(here.app, job)
+
+        with pytest.raises(JobCancelled):
+            steps.check(here.app, job)
+
+    def test_cancelling_twice_is_told_once(self, here: World) -> None:
+        job = submit(here.app, spec()).id
+        cancel(here.app, job)
+        cancel(here.app, job)
+
+        codes = [event.code for event in here.app.events.list(job)]
+        assert codes.count("CancelRequested") == 1
+
+    def test_the_first_outcome_stays(self, here: World) -> None:
+        job = launched(here)
+        ending.give_up(here.app, job, {"Error": "NoCapacity", "Cause": "sold out"})
+        ending.give_up(here.app, job, {"Error": "Denied", "Cause": "no"})
+
+        outcome = here.app.jobs.get(job).value.outcome
+        assert outcome is not None and outcome.code == "NoCapacity"
+
+    @pytest.mark.parametrize("name", ["States.Timeout", "States.HeartbeatTimeout"])
+    def test_a_missed_heartbeat_is_a_lost_aggregator(self, name: str) -> None:
+        assert ending.outcome_of({"Error": name, "Cause": ""}).code == "AggregatorLost"
+
+    def test_a_webhook_that_cannot_be_reached_is_an_event(self, tmp_path: Path) -> None:
+        def refuse(url: str, document: dict[str, Any]) -> None:
+            raise OSError("refused")
+
+        here = world(tmp_path, post=refuse)
+        with_sites(here.app)
+        job = submit(here.app, spec(notify=[{"webhook": "http://127.0.0.1:9/"}])).id
+
+        assert ending.notify(here.app, job)["unreached"] == 1
+        assert here.app.events.list(job)[-1].code == "NotifyFailed"
+
+    def test_a_webhook_hears_the_outcome(self, here: World) -> None:
+        job = training(here, notify=[{"webhook": "http://127.0.0.1:9/"}])
+        ending.give_up(here.app, job, {"Error": "NoCapacity", "Cause": "sold out"})
+        ending.notify(here.app, job)
+
+        [(url, document)] = here.posted
+        assert url == "http://127.0.0.1:9/"
+        assert document["outcome"]["code"] == "NoCapacity"
+
+    def test_teardown_releases_the_sites(self, here: World) -> None:
+        job = training(here)
+        assert ending.tear_down(here.app, job)["status"] == "gone"
+        ending.finish(here.app, job)
+
+        assert here.app.assignments.list("seoul") == []
+        delete_site(here.app, "seoul")
+
+    def test_a_site_that_trains_is_not_removed(self, here: World) -> None:
+        training(here)
+
+        with pytest.raises(Conflict, match="takes part"):
+            delete_site(here.app, "seoul")
+
+    def test_the_sweep_removes_machines_nobody_wants(self, here: World) -> None:
+        job = launched(here)
+        assert sweep.sweep(here.app) == {"removed": [], "lost": []}
+        ending.give_up(here.app, job, {"Error": "NoCapacity", "Cause": ""})
+        ending.tear_down(here.app, job)
+        ending.finish(here.app, job)
+        steps_key = here.cloud.launched
+        here.cloud.launch("unknown-job", _spec_of(here))
+        swept = sweep.sweep(here.app)
+
+        assert swept["removed"] == ["stray"]
+        assert here.cloud.machines() == []
+        assert steps_key == 4
+
+    def test_only_an_ended_job_is_deleted_and_then_wholly(self, here: World) -> None:
+        job = training(here)
+        report_aggregator(
+            here.app,
+            aggregator_says(job, 2, Phase.TRAINING, rounds=(a_round(here.app, job, 1),)),
+        )
+        with pytest.raises(Conflict, match="cancel it first"):
+            delete(here.app, job)
+        ending.give_up(here.app, job, {"Error": "Denied", "Cause": "no"})
+        ending.tear_down(here.app, job)
+        ending.finish(here.app, job)
+        delete(here.app, job)
+
+        with pytest.raises(NotFound):
+            here.app.jobs.get(job)
+        assert here.app.objects.list("jobs/") == []
+        assert here.app.rounds.list(job) == []
+        assert here.app.events.list(job) == []
+
+
+class TestKeeping:
+    def test_saving_twice_keeps_one_model(self, here: World) -> None:
+        job = training(here)
+        rounds = (a_round(here.app, job, 1), a_round(here.app, job, 2))
+        report_aggregator(here.app, aggregator_says(job, 2, Phase.DONE, rounds=rounds))
+        keep.select(here.app, job)
+        keep.save(here.app, job)
+        card = here.app.models.get(job).value
+        keep.save(here.app, job)
+
+        assert here.app.models.list() == [card]
+        assert card.versions["fedspan"]
+        assert card.participants == {"seoul": 80, "busan": 80, "daejeon": 80}
+
+
+class TestResume:
+    def test_unfinished_jobs_get_a_new_execution_and_the_old_one_steps_aside(
+        self, here: World
+    ) -> None:
+        job = training(here)
+        assert resume(here.app) == [job]
+
+        assert set(here.app.executions.started) == {f"{job}-1", f"{job}-2"}  # type: ignore[attr-defined]
+        assert here.app.waits.find(job) is None
+        still_carries(here.app, job, 2)
+        with pytest.raises(Conflict, match="carried on by execution 2, not 1"):
+            still_carries(here.app, job, 1)
+
+    def test_a_wait_that_was_met_before_anybody_waited_is_answered_at_once(
+        self, here: World
+    ) -> None:
+        job = launched(here)
+        report_aggregator(here.app, aggregator_says(job, 1, Phase.READY))
+        waits.await_ready(here.app, job, "late")
+
+        assert here.app.waits.get(job).value.until is Until.READY
+        assert here.app.executions.told == [("late", "succeeded")]  # type: ignore[attr-defined]
+
+
+def _spec_of(here: World) -> Any:
+    from fedspan.domain.machines import MachineSpec, Role
+    from fedspan.domain.spec import Need
+
+    offer = here.cloud.offers(Need())[0]
+    return MachineSpec(key="stray", role=Role.CLIENT, epoch=1, offer=offer)
