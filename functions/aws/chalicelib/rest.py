@@ -1,0 +1,166 @@
+"""REST routes. Each parses, calls one use case, and renders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chalice import Blueprint, Response
+
+from chalicelib.answers import answered, body, caller, dumped, json_response, number
+from fedspan import __version__
+from fedspan.access import CallerRole, allow_aggregator, allow_person, allow_site
+from fedspan.app import App
+from fedspan.domain.reports import AggregatorReport, SiteReport
+from fedspan.domain.sites import Site
+from fedspan.domain.spec import JobSpec
+from fedspan.errors import InvalidRequest
+from fedspan.services.cancel import cancel, delete, delete_model
+from fedspan.services.report_aggregator import report_aggregator
+from fedspan.services.report_site import report_site
+from fedspan.services.sites import delete_site, register_site
+from fedspan.services.submit import submit
+from fedspan.wiring import app
+
+routes = Blueprint(__name__)
+LONGEST_REPORT = 4 * 1024 * 1024
+
+
+def person(at_least: CallerRole) -> App:
+    """The app, for a person of this role or a higher one."""
+    made = app()
+    allow_person(caller(made, routes.current_request), at_least=at_least)
+    return made
+
+
+@routes.route("/v1/health", methods=["GET"])
+@answered
+def health() -> dict[str, str]:
+    return {"status": "ok", "version": __version__}
+
+
+@routes.route("/v1/jobs", methods=["POST"])
+@answered
+def post_job() -> Response:
+    made, request = person(CallerRole.OPERATOR), routes.current_request
+    spec = body(JobSpec, request)
+    dry_run = (request.query_params or {}).get("dry_run") == "true"
+    job = submit(made, spec, key=request.headers.get("idempotency-key"), dry_run=dry_run)
+    return json_response(dumped(job), 200 if dry_run else 202)
+
+
+@routes.route("/v1/jobs", methods=["GET"])
+@answered
+def get_jobs() -> dict[str, Any]:
+    made, request = person(CallerRole.VIEWER), routes.current_request
+    limit = number(request, "limit", 50, 500)
+    after = (request.query_params or {}).get("after", "")
+    jobs = made.jobs.list(after=after, limit=limit, newest_first=True)
+    return {"jobs": [dumped(job) for job in jobs]}
+
+
+@routes.route("/v1/jobs/{job_id}", methods=["GET"])
+@answered
+def get_job(job_id: str) -> dict[str, Any]:
+    return dumped(person(CallerRole.VIEWER).jobs.get(job_id).value)
+
+
+@routes.route("/v1/jobs/{job_id}", methods=["DELETE"])
+@answered
+def delete_job(job_id: str) -> dict[str, Any]:
+    delete(person(CallerRole.OPERATOR), job_id)
+    return {"deleted": job_id}
+
+
+@routes.route("/v1/jobs/{job_id}/cancel", methods=["POST"])
+@answered
+def cancel_job(job_id: str) -> Response:
+    return json_response(dumped(cancel(person(CallerRole.OPERATOR), job_id)), 202)
+
+
+@routes.route("/v1/jobs/{job_id}/rounds", methods=["GET"])
+@answered
+def get_rounds(job_id: str) -> dict[str, Any]:
+    made = person(CallerRole.VIEWER)
+    made.jobs.get(job_id)
+    return {"rounds": [dumped(one) for one in made.rounds.list(job_id, limit=100_000)]}
+
+
+@routes.route("/v1/jobs/{job_id}/events", methods=["GET"])
+@answered
+def get_events(job_id: str) -> dict[str, Any]:
+    made = person(CallerRole.VIEWER)
+    made.jobs.get(job_id)
+    return {"events": [dumped(one) for one in made.events.list(job_id, limit=100_000)]}
+
+
+@routes.route("/v1/models", methods=["GET"])
+@answered
+def get_models() -> dict[str, Any]:
+    limit = number(routes.current_request, "limit", 50, 500)
+    models = person(CallerRole.VIEWER).models.list(newest_first=True, limit=limit)
+    return {"models": [dumped(card) for card in models]}
+
+
+@routes.route("/v1/models/{model_id}", methods=["GET"])
+@answered
+def get_model(model_id: str) -> dict[str, Any]:
+    return dumped(person(CallerRole.VIEWER).models.get(model_id).value)
+
+
+@routes.route("/v1/models/{model_id}", methods=["DELETE"])
+@answered
+def remove_model(model_id: str) -> dict[str, Any]:
+    delete_model(person(CallerRole.OPERATOR), model_id)
+    return {"deleted": model_id}
+
+
+@routes.route("/v1/sites", methods=["GET"])
+@answered
+def get_sites() -> dict[str, Any]:
+    made = person(CallerRole.VIEWER)
+    return {"sites": [dumped(site) for site in made.sites.list()]}
+
+
+@routes.route("/v1/sites/{name}", methods=["GET"])
+@answered
+def get_site(name: str) -> dict[str, Any]:
+    made = person(CallerRole.VIEWER)
+    site = made.sites.get(name).value
+    return {**dumped(site), "machines": [dumped(agent) for agent in made.agents.list(name)]}
+
+
+@routes.route("/v1/sites/{name}", methods=["PUT"])
+@answered
+def put_site(name: str) -> dict[str, Any]:
+    made = person(CallerRole.OPERATOR)
+    site = body(Site, routes.current_request)
+    if site.name != name:
+        raise InvalidRequest(f"name: the path says {name!r}, the body {site.name!r}")
+    return dumped(register_site(made, site))
+
+
+@routes.route("/v1/sites/{name}", methods=["DELETE"])
+@answered
+def remove_site(name: str) -> dict[str, Any]:
+    delete_site(person(CallerRole.OPERATOR), name)
+    return {"deleted": name}
+
+
+@routes.route("/v1/reports/aggregator", methods=["POST"])
+@answered
+def post_aggregator_report() -> dict[str, Any]:
+    made, request = app(), routes.current_request
+    known = caller(made, request)
+    report = body(AggregatorReport, request, LONGEST_REPORT)
+    allow_aggregator(known, report.job, report.epoch)
+    return dumped(report_aggregator(made, report))
+
+
+@routes.route("/v1/reports/site", methods=["POST"])
+@answered
+def post_site_report() -> dict[str, Any]:
+    made, request = app(), routes.current_request
+    known = caller(made, request)
+    report = body(SiteReport, request)
+    allow_site(known, report.site)
+    return dumped(report_site(made, report))

@@ -1,0 +1,239 @@
+"""The REST routes, through the local gateway as through API Gateway, on memory parts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from fedspan.access import Caller, CallerRole
+from fedspan.domain.reports import Phase
+from fedspan.errors import FedspanError, InvalidRequest, tree
+from fedspan.local import functions
+from fedspan.local.gateway import Gateway
+from fedspan.services import steps
+from fedspan.services.submit import submit
+from tests.support.world import (
+    World,
+    aggregator_says,
+    serving,
+    site_says,
+    spec,
+    spec_document,
+    with_sites,
+    world,
+)
+
+
+@dataclass
+class Api:
+    """Real HTTP on loopback, as `who`."""
+
+    world: World
+    url: str
+
+    def call(
+        self, method: str, path: str, body: Any = None, who: Caller | None = None, **headers: str
+    ) -> requests.Response:
+        if who is not None:
+            token = self.world.app.tokens.issue(who, NOW(), timedelta(hours=1))
+            headers["Authorization"] = f"Bearer {token}"
+        data = body if isinstance(body, bytes) else json.dumps(body).encode() if body else None
+        headers.setdefault("Content-Type", "application/json")
+        return requests.request(method, self.url + path, data=data, headers=headers, timeout=30)
+
+
+def NOW() -> Any:
+    from fedspan import wiring
+
+    return wiring.now()
+
+
+ADMIN = Caller(role=CallerRole.ADMIN)
+VIEWER = Caller(role=CallerRole.VIEWER)
+OPERATOR = Caller(role=CallerRole.OPERATOR)
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Api]:
+    made = world(tmp_path)
+    with_sites(made.app)
+    gateway = Gateway(functions.chalice_app(), 0)
+    gateway.start()
+    with serving(made.app):
+        yield Api(made, f"http://127.0.0.1:{gateway.port}")
+    gateway.stop()
+
+
+def test_health_needs_no_token(api: Api) -> None:
+    assert api.call("GET", "/v1/health").json()["status"] == "ok"
+
+
+def test_a_job_is_submitted_listed_shown_cancelled(api: Api) -> None:
+    made = api.call("POST", "/v1/jobs", spec_document(), ADMIN)
+    job = made.json()["id"]
+
+    assert made.status_code == 202
+    assert [j["id"] for j in api.call("GET", "/v1/jobs", who=VIEWER).json()["jobs"]] == [job]
+    assert api.call("GET", f"/v1/jobs/{job}", who=VIEWER).json()["state"] == "submitted"
+    assert api.call("GET", f"/v1/jobs/{job}/rounds", who=VIEWER).json() == {"rounds": []}
+    events = api.call("GET", f"/v1/jobs/{job}/events", who=VIEWER).json()["events"]
+    assert [event["code"] for event in events] == ["JobSubmitted"]
+    assert api.call("POST", f"/v1/jobs/{job}/cancel", who=OPERATOR).status_code == 202
+    refused = api.call("DELETE", f"/v1/jobs/{job}", who=OPERATOR)
+    assert (refused.status_code, refused.json()["type"]) == (409, "Conflict")
+
+
+def test_a_retried_post_with_its_key_makes_one_job(api: Api) -> None:
+    headers = {"Idempotency-Key": "once"}
+    first = api.call("POST", "/v1/jobs", spec_document(), ADMIN, **headers).json()
+    second = api.call("POST", "/v1/jobs", spec_document(), ADMIN, **headers).json()
+
+    assert first["id"] == second["id"]
+
+
+def test_a_bad_spec_is_answered_with_each_fault_and_creates_nothing(api: Api) -> None:
+    bad = spec_document(rounds=0, selection={"metric": "f2"}, roundz=3)
+    answer = api.call("POST", "/v1/jobs", bad, ADMIN)
+
+    assert answer.status_code == 400
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json()["type"] == "InvalidRequest"
+    assert len(answer.json()["problems"]) == 3
+    assert api.world.app.jobs.list() == []
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(b"{", 400), (b"[]", 400), (b"{" + b" " * (5 * 1024 * 1024), 413), (b"\xff", 400)],
+    ids=["no-json", "no-object", "five-megabytes", "no-text"],
+)
+def test_a_body_that_is_no_spec_is_refused(api: Api, body: bytes, status: int) -> None:
+    assert api.call("POST", "/v1/jobs", body, ADMIN).status_code == status
+
+
+def test_a_body_beyond_the_gateways_limit_is_not_read(api: Api) -> None:
+    answer = api.call("GET", "/v1/health", **{"Content-Length": str(11 * 1024 * 1024)})
+
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/jobs", "/v1/models", "/v1/sites", "/v1/jobs/x", "/v1/jobs/x/rounds"]
+)
+def test_without_a_token_nothing_opens(api: Api, path: str) -> None:
+    assert api.call("GET", path).status_code == 401
+
+
+def test_a_token_of_another_installation_is_refused_and_not_repeated(api: Api) -> None:
+    answer = api.call("GET", "/v1/jobs", Authorization="Bearer e30.e30.secret")
+
+    assert answer.status_code == 401
+    assert "secret" not in answer.text
+
+
+def test_an_expired_token_is_refused(api: Api) -> None:
+    token = api.world.app.tokens.issue(ADMIN, NOW(), timedelta(seconds=-10))
+    answer = api.call("GET", "/v1/jobs", Authorization=f"Bearer {token}")
+
+    assert answer.status_code == 401
+    assert "expired" in answer.json()["detail"]
+
+
+def test_a_viewer_changes_nothing(api: Api) -> None:
+    answer = api.call("POST", "/v1/jobs", spec_document(), VIEWER)
+
+    assert answer.status_code == 404
+    assert api.world.app.jobs.list() == []
+
+
+def test_unknown_and_forbidden_ids_look_alike(api: Api) -> None:
+    app = api.world.app
+    job = submit(app, spec()).id
+    other = Caller(role=CallerRole.AGGREGATOR, job="another", epoch=1)
+    for path in (f"/v1/jobs/{job}", "/v1/jobs/unknown"):
+        assert api.call("GET", path, who=other).status_code == 404
+
+
+def test_an_aggregators_token_opens_only_its_own_job_and_epoch(api: Api) -> None:
+    app = api.world.app
+    job = submit(app, spec()).id
+    for step in (steps.check, steps.place, steps.launch):
+        step(app, job)
+    report = aggregator_says(job, 1, Phase.READY).model_dump(mode="json")
+    mine = Caller(role=CallerRole.AGGREGATOR, job=job, epoch=1)
+
+    answer = api.call("POST", "/v1/reports/aggregator", report, mine)
+    assert answer.json()["desired"] == "run"
+    for stranger in (
+        Caller(role=CallerRole.AGGREGATOR, job=job, epoch=2),
+        Caller(role=CallerRole.AGGREGATOR, job="another", epoch=1),
+        Caller(role=CallerRole.SITE, site="seoul"),
+        ADMIN,
+    ):
+        assert api.call("POST", "/v1/reports/aggregator", report, stranger).status_code == 404
+
+
+def test_a_sites_token_opens_only_its_own_site(api: Api) -> None:
+    report = site_says("j", "seoul", 1).model_dump(mode="json")
+    mine = Caller(role=CallerRole.SITE, site="seoul")
+    stranger = Caller(role=CallerRole.SITE, site="busan")
+
+    assert api.call("POST", "/v1/reports/site", report, mine).json()["link"] is None
+    assert api.call("POST", "/v1/reports/site", report, stranger).status_code == 404
+    site = api.call("GET", "/v1/sites/seoul", who=VIEWER).json()
+    assert [machine["machine"] for machine in site["machines"]] == ["j-client-seoul"]
+
+
+def test_sites_are_put_and_removed(api: Api) -> None:
+    site = {"name": "jeju", "city": "Jeju", "country": "KR"}
+
+    assert api.call("PUT", "/v1/sites/jeju", site, OPERATOR).json()["city"] == "Jeju"
+    assert api.call("PUT", "/v1/sites/ulsan", site, OPERATOR).status_code == 400
+    assert api.call("DELETE", "/v1/sites/jeju", who=OPERATOR).json() == {"deleted": "jeju"}
+    assert api.call("GET", "/v1/sites/jeju", who=VIEWER).status_code == 404
+
+
+@pytest.mark.parametrize("limit", ["0", "501", "ten"])
+def test_a_limit_out_of_range_is_named(api: Api, limit: str) -> None:
+    answer = api.call("GET", f"/v1/jobs?limit={limit}", who=VIEWER)
+
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith("limit:")
+
+
+@pytest.mark.parametrize("name", tree())
+def test_every_error_of_the_tree_becomes_a_problem_document(name: str) -> None:
+    functions.module()
+    from chalicelib.answers import answered
+
+    kind = tree()[name]
+
+    @answered
+    def view() -> None:
+        raise kind("what went wrong")
+
+    answer = view()
+    document = json.loads(answer.body)
+    assert answer.status_code == kind.http
+    assert (document["type"], document["detail"]) == (name, "what went wrong")
+    assert ("problems" in document) == issubclass(kind, InvalidRequest)
+
+
+def test_a_fault_of_our_own_says_nothing_of_itself(caplog: pytest.LogCaptureFixture) -> None:
+    functions.module()
+    from chalicelib.answers import answered
+
+    @answered
+    def view() -> None:
+        raise RuntimeError("password=hunter2")
+
+    answer = view()
+    assert answer.status_code == FedspanError.http
+    assert "hunter2" not in answer.body
