@@ -1,0 +1,130 @@
+"""The one folder that holds all state of an embedded installation.
+
+::
+
+    fedspan.db          metadata (SQLite)
+    objects/            models, checkpoints, shipped logs
+    machines/, logs/    process groups, and what their consoles said
+    sites/              data the demo wrote for its hospitals
+    signing.key         tokens are signed with it (mode 0600)
+    control.json        the control plane that runs here: its process and address
+    lock                held while one does
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fedspan.errors import AlreadyRunning, InvalidRequest, StorageFull
+
+DEFAULT_PORT: Final = 8470
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A control plane that runs, or ran, on a home."""
+
+    pid: int
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    path: Path
+
+    @property
+    def database(self) -> Path:
+        return self.path / "fedspan.db"
+
+    @property
+    def objects_url(self) -> str:
+        return (self.path / "objects").resolve().as_uri()
+
+    @property
+    def machines(self) -> Path:
+        return self.path / "machines"
+
+    @property
+    def sites(self) -> Path:
+        return self.path / "sites"
+
+    def prepare(self) -> None:
+        """Make the folder, for its owner only.
+
+        Raises:
+            InvalidRequest: it cannot be a folder of ours. StorageFull: there is no room.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.machines.mkdir(mode=0o700, exist_ok=True)
+        except OSError as exc:
+            if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageFull(f"no room left for {self.path}") from exc
+            raise InvalidRequest(f"--home {self.path}: {exc.strerror}") from exc
+
+    def signing_key(self) -> bytes:
+        """The key of this home's tokens, made on first use."""
+        path = self.path / "signing.key"
+        try:
+            made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return path.read_bytes()
+        with os.fdopen(made, "wb") as file:
+            file.write(secrets.token_bytes(32))
+        return path.read_bytes()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the home; the lock goes with the process, however it ends.
+
+        Raises:
+            AlreadyRunning: another control plane holds it.
+        """
+        with (self.path / "lock").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                control = self.control()
+                where = f" (process {control.pid}, {control.url})" if control else ""
+                raise AlreadyRunning(
+                    f"a control plane already runs on {self.path}{where}; "
+                    "use it, end it with `fedspan down`, or name another --home"
+                ) from None
+            yield
+
+    def running(self) -> Control | None:
+        """The control plane that holds this home now, if one does."""
+        try:
+            with (self.path / "lock").open("r") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return self.control()
+        except FileNotFoundError:
+            return None
+        return None
+
+    def control(self) -> Control | None:
+        """The last control plane that ran here."""
+        try:
+            known = json.loads((self.path / "control.json").read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+        return Control(pid=known["pid"], port=known["port"])
+
+    def write_control(self, control: Control) -> None:
+        beside = self.path / "control.json.new"
+        beside.write_text(json.dumps({"pid": control.pid, "port": control.port}))
+        beside.replace(self.path / "control.json")

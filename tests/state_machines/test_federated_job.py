@@ -1,0 +1,259 @@
+"""The state machine itself, run by the interpreter with the real handlers on memory parts."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fedspan.app import App
+from fedspan.domain.jobs import Job, JobState
+from fedspan.domain.reports import Fault, Phase
+from fedspan.domain.rounds import Round
+from fedspan.errors import Conflict, NoCapacity, ProviderError
+from fedspan.local.assets import asset
+from fedspan.local.functions import handlers
+from fedspan.local.interpreter import Interpreter
+from fedspan.services.cancel import cancel
+from fedspan.services.recover import MOST_EPOCHS
+from fedspan.services.report_aggregator import report_aggregator
+from fedspan.services.resume import resume
+from fedspan.services.submit import submit
+from fedspan.services.sweep import sweep
+from fedspan.settings import Settings
+from tests.support.world import (
+    World,
+    a_round,
+    aggregator_says,
+    serving,
+    spec,
+    with_sites,
+    world,
+)
+
+PATIENCE = 30.0
+
+
+@dataclass
+class Running:
+    world: World
+    machine: Interpreter
+
+    @property
+    def app(self) -> App:
+        return self.world.app
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    machine = Interpreter(asset("state_machines/federated_job.asl.json"), handlers())
+    settings = Settings(heartbeat_seconds=1, lost_seconds=8, boot_seconds=4)
+    made = world(tmp_path, executions=machine, settings=settings)
+    with_sites(made.app)
+    with serving(made.app):
+        yield Running(made, machine)
+        until(lambda: not machine.running(), "every execution has ended")
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for `condition`; a hang is a failure with a name, never a hang."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, f"still waiting until {what}"
+        time.sleep(0.02)
+
+
+def job_of(app: App, job: str) -> Job:
+    return app.jobs.get(job).value
+
+
+def until_state(app: App, job: str, state: JobState) -> None:
+    until(lambda: job_of(app, job).state is state, f"{state} ({job_of(app, job)})")
+
+
+def ended(app: App, job: str) -> Job:
+    until(lambda: job_of(app, job).ended, f"the end ({job_of(app, job).state})")
+    return job_of(app, job)
+
+
+def trained(app: App, job: str, *rounds: Round, epoch: int = 1, seq: int = 1) -> None:
+    until_state(app, job, JobState.LAUNCHING)
+    until(lambda: app.waits.find(job) is not None, "the machine waits for the aggregator")
+    report_aggregator(app, aggregator_says(job, seq, Phase.READY, epoch=epoch))
+    until_state(app, job, JobState.TRAINING)
+    report = aggregator_says(job, seq + 1, Phase.DONE, rounds=rounds, epoch=epoch)
+    report_aggregator(app, report)
+
+
+def test_a_job_runs_from_its_submission_to_its_kept_model(running: Running) -> None:
+    app = running.app
+    job = submit(app, spec()).id
+    trained(app, job, a_round(app, job, 1, right=48), a_round(app, job, 2, right=40))
+
+    done = ended(app, job)
+    assert done.state is JobState.SUCCEEDED
+    assert done.selected is not None and done.selected.round == 1
+    assert app.objects.get(f"models/{job}/weights.safetensors") == b"weights 1"
+    assert app.models.get(job).value.sha256 == f"{1:064x}"
+    assert running.world.cloud.machines() == []
+    assert [e.code for e in app.events.list(job)] == [
+        "JobSubmitted",
+        "AggregatorPlaced",
+        "AggregatorLaunched",
+        "AggregatorReady",
+        "RoundDone",
+        "RoundDone",
+        "RoundSelected",
+        "ModelSaved",
+        "JobEnded",
+    ]
+    until(lambda: running.machine.status(f"{job}-1") == "SUCCEEDED", "the execution succeeds")
+
+
+def test_no_round_at_the_threshold_is_an_outcome_of_its_own(running: Running) -> None:
+    app = running.app
+    job = submit(app, spec(selection={"metric": "f1", "at_least": 0.99})).id
+    trained(app, job, a_round(app, job, 1), a_round(app, job, 2, right=46))
+
+    done = ended(app, job)
+    assert done.outcome is not None and done.outcome.code == "NoQualifyingRound"
+    assert done.selected is not None and done.selected.round == 2
+    assert app.models.list() == []
+
+
+def test_a_failed_training_ends_the_job_with_its_reason_and_no_machine(running: Running) -> None:
+    app = running.app
+    job = submit(app, spec()).id
+    until_state(app, job, JobState.LAUNCHING)
+    until(lambda: app.waits.find(job) is not None, "the machine waits")
+    fault = Fault(code="ParticipantsMissing", message="busan did not reply")
+    report_aggregator(app, aggregator_says(job, 1, Phase.READY))
+    until_state(app, job, JobState.TRAINING)
+    until(lambda: app.waits.get(job).value.until.value == "trained", "the machine waits again")
+    report_aggregator(app, aggregator_says(job, 2, Phase.FAILED, fault=fault))
+
+    done = ended(app, job)
+    assert done.outcome is not None
+    assert (done.state, done.outcome.code) == (JobState.FAILED, "ParticipantsMissing")
+    assert done.outcome.message == "busan did not reply"
+    assert running.world.cloud.machines() == []
+
+
+@pytest.mark.parametrize("state", [JobState.LAUNCHING, JobState.TRAINING])
+def test_a_cancelled_job_leaves_no_machine(running: Running, state: JobState) -> None:
+    app = running.app
+    job = submit(app, spec()).id
+    until_state(app, job, JobState.LAUNCHING)
+    until(lambda: app.waits.find(job) is not None, "the machine waits")
+    if state is JobState.TRAINING:
+        report_aggregator(app, aggregator_says(job, 1, Phase.READY))
+        until_state(app, job, JobState.TRAINING)
+    cancel(app, job)
+
+    assert ended(app, job).state is JobState.CANCELLED
+    assert running.world.cloud.machines() == []
+
+
+def test_an_aggregator_that_never_speaks_is_replaced_and_at_last_given_up(
+    running: Running,
+) -> None:
+    app = running.app
+    job = submit(app, spec()).id
+
+    done = ended(app, job)
+    assert done.outcome is not None and done.outcome.code == "AggregatorLost"
+    assert done.epoch == MOST_EPOCHS
+    assert running.world.cloud.machines() == []
+
+
+def test_a_lost_aggregator_is_replaced_and_training_goes_on(running: Running) -> None:
+    app, cloud = running.app, running.world.cloud
+    job = submit(app, spec()).id
+    until(lambda: app.waits.find(job) is not None, "the machine waits")
+    report_aggregator(app, aggregator_says(job, 1, Phase.READY))
+    until_state(app, job, JobState.TRAINING)
+    first = a_round(app, job, 1)
+    report_aggregator(app, aggregator_says(job, 2, Phase.TRAINING, rounds=(first,)))
+    cloud.stop(next(m for m in cloud.machines() if "aggregator" in m.key))
+
+    def swept() -> bool:
+        sweep(app)
+        return job_of(app, job).epoch == 2
+
+    until(swept, "the sweep tells that its machine has ended")
+    trained(app, job, a_round(app, job, 2, epoch=2, right=49), epoch=2)
+
+    assert ended(app, job).state is JobState.SUCCEEDED
+    assert [one.epoch for one in app.rounds.list(job)] == [1, 2]
+    assert cloud.machines() == []
+
+
+def test_no_capacity_fails_the_job_cleanly(running: Running) -> None:
+    app = running.app
+    running.world.cloud.fail_next = NoCapacity("sold out")
+    job = submit(app, spec()).id
+
+    done = ended(app, job)
+    assert done.outcome is not None and done.outcome.code == "NoCapacity"
+    assert done.outcome.message == "sold out"
+
+
+def test_what_is_retryable_is_retried(running: Running) -> None:
+    app = running.app
+    running.world.store.fail_next = Conflict("somebody was faster")
+    job = submit_in_thread(app)
+    trained(app, job, a_round(app, job, 1), a_round(app, job, 2))
+
+    assert ended(app, job).state is JobState.SUCCEEDED
+
+
+def submit_in_thread(app: App) -> str:
+    """Submit; the injected fault strikes whichever write comes next, the submission's included."""
+    made: list[str] = []
+
+    def work() -> None:
+        for _ in range(2):
+            try:
+                made.append(submit(app, spec()).id)
+            except Conflict:
+                continue
+            return
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    return made[0]
+
+
+def test_a_cloud_that_refuses_to_remove_is_asked_until_it_does(running: Running) -> None:
+    app = running.app
+    job = submit(app, spec()).id
+    until(lambda: app.waits.find(job) is not None, "the machine waits")
+    report_aggregator(app, aggregator_says(job, 1, Phase.READY))
+    until_state(app, job, JobState.TRAINING)
+    running.world.cloud.fail_terminate = [ProviderError("500 in the middle of a delete")]
+    cancel(app, job)
+
+    assert ended(app, job).teardowns > 1
+    assert running.world.cloud.machines() == []
+
+
+def test_an_execution_started_anew_passes_by_what_is_done(running: Running) -> None:
+    app = running.app
+    job = submit(app, spec()).id
+    until(lambda: app.waits.find(job) is not None, "the machine waits")
+    report_aggregator(app, aggregator_says(job, 1, Phase.READY))
+    until_state(app, job, JobState.TRAINING)
+    assert resume(app) == [job]
+    until(lambda: app.waits.find(job) is not None, "the new execution waits")
+    done = (a_round(app, job, 1), a_round(app, job, 2))
+    report_aggregator(app, aggregator_says(job, 2, Phase.DONE, rounds=done))
+
+    assert ended(app, job).state is JobState.SUCCEEDED
+    assert running.world.cloud.launched == 4
+    until(lambda: running.machine.status(f"{job}-2") == "SUCCEEDED", "the second execution")
+    until(lambda: running.machine.status(f"{job}-1") == "SUCCEEDED", "the first steps aside")
