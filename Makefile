@@ -1,0 +1,39 @@
+# The README's two commands are `make demo` and `make test`. Both install what they need.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: demo test check wheel package images clean
+
+demo: $(STAMP)        ## run the main job on this computer
+	$(BIN)/fedspan demo
+
+test: $(STAMP)        ## all tests
+	$(BIN)/python -m pytest
+
+check: $(STAMP)       ## format, lint, types, layers: what CI checks beside the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+wheel: $(STAMP)       ## dist/fedspan-*.whl
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+
+package: wheel        ## build/aws: what AWS Lambda gets
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python functions/aws/package.py dist build/aws
+
+images: wheel         ## the two container images
+	docker build -f aggregator_image/Dockerfile -t fedspan-aggregator .
+	docker build -f client_image/Dockerfile -t fedspan-client .
+
+clean:
+	rm -rf $(VENV) build dist
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Fedspan needs Python 3.11 or newer, this is %d.%d; name another: make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $(STAMP)
