@@ -89,9 +89,7 @@ def _told(
     for one in done:
         yield _round_event(app, after, one)
     for site, now in after.progress.participants.items():
-        was = before.progress.participants.get(site)
-        same_round = before.progress.round == after.progress.round
-        if now.status is Status.FAILED and not (same_round and was and was.status is now.status):
+        if now.status is Status.FAILED and not _known(app, before, after, site):
             yield event(
                 app,
                 after,
@@ -101,6 +99,17 @@ def _told(
                 site=site,
                 round=after.progress.round,
             )
+
+
+def _known(app: App, before: Job, after: Job, site: str) -> bool:
+    """Whether this failure was told already: in this round, or as the last round's."""
+    failure = after.progress.participants[site]
+    if before.progress.round == after.progress.round:
+        told = before.progress.participants.get(site)
+    else:
+        last = app.rounds.find(f"{after.progress.round - 1:06d}", after.id)
+        told = last.value.participants.get(site) if last else None
+    return told is not None and (told.status, told.message) == (failure.status, failure.message)
 
 
 def _round_event(app: App, job: Job, one: Round) -> Event:
