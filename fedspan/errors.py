@@ -27,6 +27,8 @@
     │   ├── AggregatorLost       its machine went away, or never spoke
     │   ├── ParticipantsMissing  fewer than the quorum connected or replied in time
     │   ├── TrainingFailed       the training itself went wrong
+    │   ├── DeadlineExceeded     not done within the deadline of its spec
+    │   ├── BudgetExceeded       its cost reached the budget of its spec
     │   └── NoQualifyingRound    no round reached the threshold of the selection
     └── LocalError               the embedded default on this machine
         ├── AlreadyRunning       another control plane has this home
@@ -146,6 +148,14 @@ class ParticipantsMissing(JobError):
 
 
 class TrainingFailed(JobError):
+    pass
+
+
+class DeadlineExceeded(JobError):
+    pass
+
+
+class BudgetExceeded(JobError):
     pass
 
 

@@ -14,7 +14,7 @@ from fedspan.domain.rounds import Participation
 from fedspan.domain.selection import Selection
 from fedspan.domain.spec import JobSpec
 from fedspan.domain.values import Instant, MicroUsd, Name, Value
-from fedspan.errors import IllegalMove
+from fedspan.errors import BudgetExceeded, DeadlineExceeded, IllegalMove, JobError
 
 
 class JobState(StrEnum):
@@ -133,3 +133,19 @@ def cost_at(job: Job, now: datetime) -> int:
     until = running.stopped or now
     hours = max(0.0, (until - running.launched).total_seconds()) / 3600
     return job.spent + round(running.offer.price * hours)
+
+
+def overrun(job: Job, now: datetime) -> JobError | None:
+    """Which limit of its spec the job has passed, if one."""
+    limits = job.spec.limits
+    if (now - job.submitted).total_seconds() >= limits.deadline:
+        return DeadlineExceeded(
+            f"not done within {limits.deadline:g} s; {job.rounds_done} of {job.spec.rounds} "
+            "rounds are kept as checkpoints; allow more in limits.deadline"
+        )
+    if limits.budget_usd is not None and cost_at(job, now) >= limits.budget_usd * 1_000_000:
+        return BudgetExceeded(
+            f"the cost reached the budget of ${limits.budget_usd:g}; {job.rounds_done} of "
+            f"{job.spec.rounds} rounds are kept as checkpoints; allow more in limits.budget_usd"
+        )
+    return None

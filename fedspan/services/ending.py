@@ -10,7 +10,7 @@ import structlog
 
 from fedspan.app import App
 from fedspan.domain.events import Level
-from fedspan.domain.jobs import Job, JobState, Outcome, cost_at, move
+from fedspan.domain.jobs import Job, JobState, Outcome, cost_at, move, overrun
 from fedspan.domain.machines import Machine, Role
 from fedspan.errors import ProviderError, tree
 from fedspan.services.changes import Step, change, event
@@ -53,8 +53,11 @@ def outcome_of(error: Mapping[str, Any]) -> Outcome:
 def _given_up(app: App, job: Job, outcome: Outcome) -> Step:
     if job.outcome is not None:
         return Step(job)
+    passed = overrun(job, app.now())
     if job.cancel_requested:
         outcome = outcome_of({"Error": "JobCancelled"})
+    elif passed is not None:
+        outcome = outcome_of({"Error": type(passed).__name__, "Cause": str(passed)})
     level = Level.WARNING if outcome.state is JobState.CANCELLED else Level.ERROR
     return Step(
         job.model_copy(update={"outcome": outcome}),

@@ -6,7 +6,7 @@ from typing import Final
 
 from fedspan.app import App
 from fedspan.domain.events import Level
-from fedspan.domain.jobs import Job, JobState, cost_at, move
+from fedspan.domain.jobs import Job, JobState, cost_at, move, overrun
 from fedspan.domain.machines import Role
 from fedspan.services.changes import Step, change, event
 from fedspan.services.ending import machines
@@ -27,8 +27,13 @@ def recover(app: App, job_id: str) -> dict[str, object]:
 
 
 def _next(app: App, job: Job, lost: int) -> Step:
-    hopeless = job.outcome is not None or job.cancel_requested or job.epoch >= MOST_EPOCHS
-    if hopeless or job.epoch != lost or job.state is JobState.RECOVERING:
+    unwanted = job.outcome is not None or job.cancel_requested or overrun(job, app.now())
+    if (
+        unwanted
+        or job.epoch >= MOST_EPOCHS
+        or job.epoch != lost
+        or job.state is JobState.RECOVERING
+    ):
         return Step(job)
     said = f"aggregator {lost} is lost; continuing after round {job.rounds_done}"
     after = move(job, JobState.RECOVERING, app.now()).model_copy(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from fedspan.app import App
 from fedspan.domain.events import Event, Level
-from fedspan.domain.jobs import Job, JobState, cost_at
+from fedspan.domain.jobs import Job, JobState, cost_at, overrun
 from fedspan.domain.reports import (
     AggregatorManifest,
     AggregatorReport,
@@ -33,8 +33,11 @@ def report_aggregator(app: App, report: AggregatorReport) -> AggregatorManifest:
     if not job.ended:
         waits.renew(app, job)
         waits.settle(app, job)
+        passed = overrun(job, app.now())
         if report.phase is Phase.FAILED and report.fault is not None:
             waits.fail(app, job, report.fault.code, report.fault.message)
+        elif passed is not None:
+            waits.fail(app, job, type(passed).__name__, str(passed))
     return _manifest(app, job)
 
 

@@ -11,7 +11,7 @@ from fedspan.services.submit import execution_input, execution_name
 
 def resume(app: App) -> list[str]:
     """Start an execution for every job that has not ended. Its steps that are done pass by."""
-    unfinished = [job.id for job in app.jobs.list() if not job.ended]
+    unfinished = [id for id, job in app.jobs.all() if not job.ended]
     for job_id in unfinished:
         job = change(app, job_id, lambda job: _again(app, job))
         app.executions.start(execution_name(job), execution_input(app, job))

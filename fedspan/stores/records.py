@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -48,8 +48,15 @@ class Table(Generic[V]):
         )
         return [self._read(stored).value for stored in found]
 
+    def all(self, owner: str = "") -> Iterator[tuple[str, V]]:
+        """Every value with its id, a page at a time."""
+        after = ""
+        while found := self.store.list(self._partition(owner), after=after):
+            yield from ((stored.key.sort, self._read(stored).value) for stored in found)
+            after = found[-1].key.sort
+
     def ids(self, owner: str = "") -> Sequence[str]:
-        return [stored.key.sort for stored in self.store.list(self._partition(owner))]
+        return [id for id, _ in self.all(owner)]
 
     def put(self, value: V, id: str, owner: str = "", *, expected: int) -> Put:
         """The change that writes `value`; hand it to `Store.write`."""

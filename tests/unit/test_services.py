@@ -23,6 +23,7 @@ from fedspan.errors import (
 )
 from fedspan.services import ending, keep, steps, sweep, waits
 from fedspan.services.cancel import cancel, delete
+from fedspan.services.recover import recover
 from fedspan.services.report_aggregator import report_aggregator
 from fedspan.services.report_site import report_site
 from fedspan.services.resume import resume, still_carries
@@ -312,6 +313,45 @@ class TestEnding:
         assert here.app.objects.list("jobs/") == []
         assert here.app.rounds.list(job) == []
         assert here.app.events.list(job) == []
+
+
+class TestLimits:
+    def test_a_job_past_its_deadline_ends_and_is_not_recovered(self, here: World) -> None:
+        job = training(here, limits={"deadline": "1h"})
+        here.clock.tick(3601)
+        report_aggregator(here.app, aggregator_says(job, 2, Phase.TRAINING))
+        assert here.app.executions.told[-1] == ("token", "DeadlineExceeded")  # type: ignore[attr-defined]
+        assert recover(here.app, job)["again"] is False
+        ending.give_up(here.app, job, {"Error": "States.Timeout", "Cause": ""})
+
+        outcome = here.app.jobs.get(job).value.outcome
+        assert outcome is not None and outcome.code == "DeadlineExceeded"
+        assert "limits.deadline" in outcome.message
+
+    def test_a_job_that_reached_its_budget_ends(self, here: World) -> None:
+        job = training(here, limits={"budget_usd": 0.01})
+        here.clock.tick(3600)
+        report_aggregator(here.app, aggregator_says(job, 2, Phase.TRAINING))
+
+        assert here.app.executions.told[-1] == ("token", "BudgetExceeded")  # type: ignore[attr-defined]
+        assert here.app.jobs.get(job).value.cost >= 10_000
+
+    def test_the_cost_of_every_incarnation_adds_up(self, here: World) -> None:
+        job = training(here)
+        here.clock.tick(3600)
+        first = here.app.jobs.get(job).value
+        assert first.aggregator is not None
+        price = first.aggregator.offer.price
+        recover(here.app, job)
+        steps.place(here.app, job)
+        steps.launch(here.app, job)
+        here.clock.tick(1800)
+        ending.give_up(here.app, job, {"Error": "Denied", "Cause": "no"})
+        ending.tear_down(here.app, job)
+        here.clock.tick(7200)
+        ending.finish(here.app, job)
+
+        assert here.app.jobs.get(job).value.cost == price + price // 2
 
 
 class TestKeeping:

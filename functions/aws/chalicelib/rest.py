@@ -82,7 +82,7 @@ def cancel_job(job_id: str) -> Response:
 def get_rounds(job_id: str) -> dict[str, Any]:
     made = person(CallerRole.VIEWER)
     made.jobs.get(job_id)
-    return {"rounds": [dumped(one) for one in made.rounds.list(job_id, limit=100_000)]}
+    return {"rounds": [dumped(one) for _, one in made.rounds.all(job_id)]}
 
 
 @routes.route("/v1/jobs/{job_id}/events", methods=["GET"])
@@ -90,7 +90,7 @@ def get_rounds(job_id: str) -> dict[str, Any]:
 def get_events(job_id: str) -> dict[str, Any]:
     made = person(CallerRole.VIEWER)
     made.jobs.get(job_id)
-    return {"events": [dumped(one) for one in made.events.list(job_id, limit=100_000)]}
+    return {"events": [{"id": id, **dumped(one)} for id, one in made.events.all(job_id)]}
 
 
 @routes.route("/v1/models", methods=["GET"])
