@@ -9,7 +9,7 @@ import re
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
 from fedspan.domain.layers import Layers
 from fedspan.domain.strategies import check_strategy
@@ -32,7 +32,8 @@ def seconds(value: object) -> object:
     return value
 
 
-Seconds = Annotated[PositiveFloat, BeforeValidator(seconds)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seconds = Annotated[Positive, BeforeValidator(seconds)]
 
 
 class Metric(StrEnum):
@@ -71,7 +72,7 @@ class DataSpec(Value):
 
 class TrainingSpec(Value):
     optimizer: Literal["sgd", "adam", "adamw"] = "adam"
-    learning_rate: PositiveFloat = 0.001
+    learning_rate: Positive = 0.001
     momentum: float = Field(default=0.0, ge=0, lt=1, description="of sgd")
     weight_decay: float = Field(default=0.0, ge=0)
     batch_size: PositiveInt = 32
@@ -122,7 +123,7 @@ class AggregatorSpec(Value):
 class Limits(Value):
     """When waiting stops. Flower has none of these."""
 
-    budget_usd: PositiveFloat | None = None
+    budget_usd: Positive | None = None
     deadline: Seconds = Field(default=86_400.0, description="for the whole job")
     round: Seconds = Field(default=3_600.0, description="for one round")
     node_wait: Seconds = Field(default=300.0, description="for the quorum to connect")

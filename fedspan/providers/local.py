@@ -15,6 +15,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -96,14 +97,15 @@ class LocalProvider:
         if not folder.exists():
             return
         _kill_group(folder)
-        strays = _marked(folder)
-        for process in strays:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        _, alive = psutil.wait_procs(strays, timeout=GONE_SECONDS)
+        end = time.monotonic() + GONE_SECONDS
+        while processes := _living(folder):
+            if time.monotonic() > end:
+                raise ProviderError(f"local terminate {machine.id}: {processes} do not end")
+            for process in processes:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(processes, timeout=GONE_SECONDS)
         self._reap()
-        if any(process.is_running() for process in alive) or _process(folder) is not None:
-            raise ProviderError(f"local terminate {machine.id}: processes {alive} do not end")
         _keep_log(folder, self._folder.parent / "logs")
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -169,6 +171,12 @@ def _kill_group(folder: Path) -> None:
     if process is not None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def _living(folder: Path) -> list[psutil.Process]:
+    """The first process, the rest of its family, and whoever left the group."""
+    first = _process(folder)
+    return [*([first] if first else []), *_marked(folder)]
 
 
 def _marked(folder: Path) -> list[psutil.Process]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,6 @@ CODES: Final[dict[int, type[StoreError]]] = {
     sqlite3.SQLITE_BUSY: StoreUnavailable,
     sqlite3.SQLITE_LOCKED: StoreUnavailable,
     sqlite3.SQLITE_PROTOCOL: StoreUnavailable,
-    sqlite3.SQLITE_FULL: StorageFull,
     sqlite3.SQLITE_CORRUPT: Corrupt,
     sqlite3.SQLITE_NOTADB: Corrupt,
 }
@@ -39,13 +39,21 @@ CREATE TABLE IF NOT EXISTS documents (
 """
 
 
+NO_ROOM_BYTES: Final = 128 * 1024
+"""With less than this left, an I/O error of SQLite means that its files cannot grow."""
+
+
 @contextmanager
-def translated(action: str) -> Iterator[None]:
+def translated(action: str, path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as exc:
         # The low byte is the kind of error, the others its detail; Python's own have no code.
         kind = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if kind == sqlite3.SQLITE_IOERR and shutil.disk_usage(path.parent).free < NO_ROOM_BYTES:
+            kind = sqlite3.SQLITE_FULL
+        if kind == sqlite3.SQLITE_FULL:
+            raise StorageFull(f"sqlite {action}: no room left on the disk of {path}") from exc
         raise CODES.get(kind, StoreError)(f"sqlite {action}: {exc}") from exc
 
 
@@ -59,8 +67,9 @@ class SqliteStore:
 
     def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
         self._lock = Lock()
+        self._path = path
         self._busy_seconds = busy_seconds
-        with translated(f"open {path}"):
+        with translated("open", path):
             self._connection = sqlite3.connect(
                 path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
             )
@@ -71,7 +80,7 @@ class SqliteStore:
                 raise
 
     def get(self, key: Key) -> Stored | None:
-        with self._lock, translated(f"get {key}"):
+        with self._lock, translated(f"get {key}", self._path):
             row = self._connection.execute(
                 "SELECT body, version FROM documents WHERE partition = ? AND sort = ?",
                 (key.partition, key.sort),
@@ -83,7 +92,7 @@ class SqliteStore:
     ) -> Sequence[Stored]:
         beyond, direction = ("<", "DESC") if newest_first else (">", "ASC")
         range_sql, range_values = (f"AND sort {beyond} ?", [after]) if after else ("", [])
-        with self._lock, translated(f"list {partition}"):
+        with self._lock, translated(f"list {partition}", self._path):
             rows = self._connection.execute(
                 f"SELECT sort, body, version FROM documents WHERE partition = ? {range_sql} "
                 f"ORDER BY sort {direction} LIMIT ?",
@@ -93,7 +102,7 @@ class SqliteStore:
 
     def write(self, changes: Sequence[Change]) -> None:
         check_changes(changes)
-        with self._lock, translated("write"), self._transaction():
+        with self._lock, translated("write", self._path), self._transaction():
             for change in changes:
                 if isinstance(change, Put):
                     self._put(change)
@@ -101,7 +110,7 @@ class SqliteStore:
                     self._delete(change)
 
     def close(self) -> None:
-        with self._lock, translated("close"):
+        with self._lock, translated("close", self._path):
             self._connection.close()
 
     def _prepare(self) -> None:

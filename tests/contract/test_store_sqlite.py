@@ -169,12 +169,19 @@ def test_a_closed_store_is_a_store_error(file):
         store.get(KEY)
 
 
-@pytest.mark.parametrize("code, kind", [*sqlite.CODES.items(), (sqlite3.SQLITE_IOERR, StoreError)])
-def test_each_sqlite_code_means_what_the_table_says(code, kind):
+@pytest.mark.parametrize(
+    "code, kind",
+    [
+        *sqlite.CODES.items(),
+        (sqlite3.SQLITE_FULL, StorageFull),
+        (sqlite3.SQLITE_IOERR, StoreError),
+    ],
+)
+def test_each_sqlite_code_means_what_the_table_says(code, kind, tmp_path):
     error = sqlite3.OperationalError("as SQLite says")
     error.sqlite_errorcode = code | 0x200  # the detail in the higher byte does not matter
 
-    with pytest.raises(StoreError) as raised, sqlite.translated("write"):
+    with pytest.raises(StoreError) as raised, sqlite.translated("write", tmp_path / "fedspan.db"):
         raise error
 
     assert raised.type is kind

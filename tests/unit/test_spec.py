@@ -41,6 +41,10 @@ from tests.support.world import spec, spec_document
         ({"aggregator": {"need": {"cpus": 2}}}, "aggregator.need.cpus: unknown key; did you"),
         ({"training": {"optimizer": "adm"}}, "'adm' is not known; did you mean 'adam'?"),
         ({"training": {"learning_rate": 0}}, "training.learning_rate: input should be greater"),
+        (
+            {"training": {"learning_rate": float("inf")}},
+            "training.learning_rate: input should be a",
+        ),
         ({"limits": {"deadline": "2 hours"}}, "'2 hours' is no duration; write 90s, 10m, 2h"),
         ({"limits": {"budget_usd": -1}}, "limits.budget_usd: input should be greater than 0"),
         ({"data": {"dataset": "d", "holdout": 1}}, "data.holdout: input should be less than 1"),
