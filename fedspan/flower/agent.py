@@ -1,0 +1,220 @@
+"""The program of a participant's machine: it reports, and runs what it is told.
+
+Told of an aggregator it starts a SuperNode linked to it, and the warm SuperExec that forks a
+ClientApp for each message; told of none it stops them. Connections only go out. The data and
+the private key never leave the machine, and the token is no part of a child's environment.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+from typing import Final
+
+import psutil
+
+from fedspan.domain.reports import Desired, Link, SiteManifest, SiteReport
+from fedspan.domain.sites import Load
+from fedspan.flower.aggregator import free_port
+from fedspan.flower.certificates import LOOPBACK, NodeKey, node_key, write_secret
+from fedspan.flower.files import LINK, WORK
+from fedspan.flower.reporting import API, Api, Away, Dismissed, Pace, Sequence, logger, wanted
+from fedspan.flower.warm import TOKEN, Child, Family, Stop
+from fedspan.flower.workers import QUIET, Workers, warm_up_client
+
+SITE: Final = "FEDSPAN_SITE"
+MACHINE: Final = "FEDSPAN_MACHINE"
+TICK_SECONDS: Final = 0.05
+RESTART_SECONDS: Final = (0.25, 5.0)
+USED_AFTER_SECONDS: Final = 10.0
+"""A SuperNode that lived this long was connected, and its key with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Who this machine is, and where it works."""
+
+    api: str
+    site: str
+    machine: str
+    work: Path
+
+    @classmethod
+    def from_env(cls) -> Settings:
+        work = Path(os.environ.get(WORK) or Path.cwd()).resolve()
+        return cls(wanted(API), wanted(SITE), wanted(MACHINE), work)
+
+
+class Node:
+    """The SuperNode and SuperExec of one link; both run, or both are to be started again."""
+
+    def __init__(self, link: Link, key: NodeKey, settings: Settings, workers: Workers) -> None:
+        self.link = link
+        self.key = key
+        self._work = settings.work
+        write_secret(self._work / "superexec.secret", token_hex(32).encode())
+        (self._work / "ca.pem").write_text(link.certificate, encoding="utf-8")
+        (self._work / "link.json").write_text(link.model_dump_json(), encoding="utf-8")
+        port = free_port()
+        supernode = workers.supernode(self._supernode_options(settings.site, port))
+        superexec = workers.superexec(self._superexec_options(port), self._work / "clientapp.ended")
+        self.children = (supernode, superexec)
+
+    def ended(self) -> Child | None:
+        return next((child for child in self.children if not child.alive), None)
+
+    def _supernode_options(self, site: str, port: int) -> list[str]:
+        options = (
+            *("--superlink", self.link.address, "--root-certificates", self._work / "ca.pem"),
+            *("--auth-supernode-private-key", self.key.private),
+            *("--node-config", f'participant="{site}"'),
+            *("--isolation", "process", "--host", LOOPBACK, "--port", port),
+            *("--superexec-auth-secret-file", self._work / "superexec.secret"),
+        )
+        return [str(option) for option in options]
+
+    def _superexec_options(self, port: int) -> list[str]:
+        options = (
+            *("--insecure", "--runtime-api-address", f"{LOOPBACK}:{port}"),
+            *("--superexec-auth-secret-file", self._work / "superexec.secret"),
+        )
+        return [str(option) for option in options]
+
+
+class Agent:
+    """Reports, and makes what the answers say."""
+
+    def __init__(self, settings: Settings, family: Family, api: Api) -> None:
+        self._settings = settings
+        self._family = family
+        self._api = api
+        self._stock = False
+        self._log = logging.getLogger("fedspan.agent")
+        self._pace, self._sequence = Pace(), Sequence()
+        self._link: Link | None = None
+        self._node: Node | None = None
+        self._workers: Workers | None = None
+        self._failures = 0
+        self._not_before = 0.0
+        self._message = ""
+        psutil.cpu_percent(None)  # the next call tells of the time since this one
+        self._key = self._new_key()
+
+    def run(self, stop: Stop, *, stock: bool) -> int:
+        """Until told to stop, by a signal or by the API; the exit code."""
+        self._stock = stock
+        while not stop.asked:
+            self._look_after_node()
+            self._make_it_so()
+            if self._pace.due() and not self.report():
+                return 0
+            time.sleep(TICK_SECONDS)
+        return stop.code
+
+    def _look_after_node(self) -> None:
+        self._family.reap()
+        ended = self._node.ended() if self._node else None
+        if self._node is None or ended is None:
+            return
+        lived = time.monotonic() - ended.started
+        self._failures = 0 if lived > USED_AFTER_SECONDS else self._failures + 1
+        killed = ended.code is not None and ended.code < 0
+        self._stop_node(fresh_key=killed or lived > USED_AFTER_SECONDS)
+        shortest, longest = RESTART_SECONDS
+        pause = min(longest, shortest * 2**self._failures) * random.uniform(0.75, 1.0)
+        self._not_before = time.monotonic() + pause
+        self._say(f"{ended.ended}; it is started again")
+
+    def _make_it_so(self) -> None:
+        if self._node and self._node.link != self._link:
+            self._stop_node(fresh_key=True)
+            self._failures, self._not_before = 0, 0.0
+        reported = not self._pace.due()  # a new key must be known before it is used
+        if self._link and not self._node and reported and time.monotonic() >= self._not_before:
+            self._workers = Workers(self._family, stock=self._stock)
+            self._node = Node(self._link, self._key, self._settings, self._workers)
+            self._pace.at_once()
+            self._log.info("job %s: linked to %s", self._link.job, self._link.address)
+
+    def _stop_node(self, *, fresh_key: bool) -> None:
+        if self._node:
+            self._family.stop(*self._node.children)
+        if self._workers:
+            self._workers.bell.close()
+        self._node = self._workers = None
+        if fresh_key:
+            self._key = self._new_key()
+        self._pace.at_once()
+
+    def report(self) -> bool:
+        """Say how things are and take in how they should be; False when that is: gone."""
+        try:
+            manifest = self._api.post("/v1/reports/site", self._word(), SiteManifest)
+        except Away as exc:
+            self._pace.failed(exc, self._log)
+            return True
+        except Dismissed as exc:
+            self._message = f"dismissed: {exc}"
+            self._link = None
+            self._pace.failed(exc, self._log)
+            return True
+        self._pace.succeeded(manifest.heartbeat_seconds)
+        self._link = manifest.link
+        return manifest.desired is Desired.RUN
+
+    def _word(self) -> SiteReport:
+        memory = psutil.virtual_memory()
+        return SiteReport(
+            site=self._settings.site,
+            machine=self._settings.machine,
+            seq=self._sequence.next(),
+            public_key=self._key.public,
+            load=Load(
+                cpu=psutil.cpu_percent(None) / 100,
+                memory=memory.percent / 100,
+                memory_mib=round((memory.total - memory.available) / 2**20, 1),
+            ),
+            job=self._node.link.job if self._node else None,
+            running=self._node is not None,
+            message=self._message,
+        )
+
+    def _new_key(self) -> NodeKey:
+        return node_key(self._settings.work / "node.key")
+
+    def _say(self, message: str) -> None:
+        self._message = message
+        self._log.warning("%s", message)
+        self._pace.at_once()
+
+
+def main() -> int:
+    """Run the agent of this machine. Exit codes: 0 told to stop by the API, 143 by a signal."""
+    settings = Settings.from_env()
+    api = Api(settings.api, wanted(TOKEN))
+    os.environ.pop(TOKEN)
+    os.environ |= {LINK: str(settings.work / "link.json"), **QUIET}
+    os.environ |= {WORK: str(settings.work), "FLWR_HOME": str(settings.work / "flwr")}
+    logs = settings.work / "logs"
+    log = logger("agent", logs / "agent.log")
+    family, stop = Family(logs), Stop()
+    agent = Agent(settings, family, api)
+    agent.report()  # the key travels while this machine warms up
+    why = warm_up_client()
+    if why:
+        log.warning("running Flower's own commands: %s", why)
+    try:
+        return agent.run(stop, stock=bool(why))
+    finally:
+        family.stop()
+        log.info("stopped")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,244 @@
+"""The program of an aggregator's machine: it runs Flower there and speaks for it.
+
+It starts the SuperLink on loopback, the front before it and the SuperExec that starts our
+ServerApp, lets the participants of the manifest in, and submits the one run there is. What the
+ServerApp says of itself (`fedspan.flower.files`) goes to the API with every report; what the API
+answers goes back the same way. Nothing is decided here: when a part dies it says so, and goes on
+reporting until it is told to stop.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fedspan.domain.reports import AggregatorManifest, AggregatorReport, Desired, Fault, Phase
+from fedspan.errors import AggregatorLost, FedspanError, InvalidRequest, TrainingFailed
+from fedspan.flower.aggregator import FRONT, Flower
+from fedspan.flower.certificates import LOOPBACK
+from fedspan.flower.files import OBJECTS, WORK, ServerStatus, WorkFolder
+from fedspan.flower.reporting import API, Api, Away, Dismissed, Pace, Sequence, logger, wanted
+from fedspan.flower.shipping import Shipper
+from fedspan.flower.warm import TOKEN, Family, Stop
+from fedspan.flower.workers import QUIET, SERVER_LOG, SUPEREXEC, SUPERLINK, warm_up_aggregator
+from fedspan.objects.opening import open_objects
+
+JOB: Final = "FEDSPAN_JOB"
+EPOCH: Final = "FEDSPAN_EPOCH"
+ADDRESS: Final = "FEDSPAN_ADDRESS"
+TICK_SECONDS: Final = 0.05
+RUN_CHECK_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Who this machine is, and where it works."""
+
+    api: str
+    job: str
+    epoch: int
+    objects: str
+    work: Path
+    address: str
+
+    @classmethod
+    def from_env(cls) -> Settings:
+        return cls(
+            api=wanted(API),
+            job=wanted(JOB),
+            epoch=int(wanted(EPOCH)),
+            objects=wanted(OBJECTS),
+            work=Path(os.environ.get(WORK) or Path.cwd()).resolve(),
+            address=os.environ.get(ADDRESS) or LOOPBACK,
+        )
+
+
+class Supervisor:
+    """Reports, and makes what the answers say."""
+
+    def __init__(self, settings: Settings, flower: Flower, family: Family, api: Api) -> None:
+        self._settings = settings
+        self._flower = flower
+        self._family = family
+        self._api = api
+        self._log = logging.getLogger("fedspan.aggregator")
+        self._folder = WorkFolder(settings.work)
+        self._pace, self._sequence = Pace(), Sequence()
+        self._manifest: AggregatorManifest | None = None
+        self._status = ServerStatus()
+        self._keys: dict[str, str] = {}
+        self._nodes: dict[str, int] = {}
+        self._run: int | None = None
+        self._up = False
+        self._fault: Fault | None = None
+        self._looked = 0.0
+
+    def supervise(self, stop: Stop) -> int:
+        """Until told to stop, by a signal or by the API; the exit code."""
+        while not stop.asked:
+            self._look_after_children()
+            if not self._fault:
+                self._serve()
+                self._read_status()
+            if self._pace.due() and not self._report():
+                return 0
+            time.sleep(TICK_SECONDS)
+        return stop.code
+
+    def _look_after_children(self) -> None:
+        for child in self._family.reap():
+            self._fail(AggregatorLost, child.ended)
+
+    def _serve(self) -> None:
+        """Let in whom the manifest names and submit the run, once there is a SuperLink."""
+        if self._manifest is None:
+            return
+        try:
+            if not self._up:
+                self._flower.control.runs()
+                self._up = True
+                self._log.info("serving at %s", self._flower.address)
+                self._pace.at_once()
+            self._let_in(self._manifest)
+            if self._run is None:
+                self._run = self._flower.submit()
+                self._log.info("run %d started", self._run)
+        except AggregatorLost as exc:  # it is still starting, or its end is about to be seen
+            if self._up:
+                self._log.warning("%s", exc)
+        except InvalidRequest as exc:
+            self._fail(TrainingFailed, f"the run was refused: {exc}")
+
+    def _let_in(self, manifest: AggregatorManifest) -> None:
+        wanted = {node.site: node.public_key for node in manifest.nodes}
+        changed = {site: key for site, key in wanted.items() if self._keys.get(site) != key}
+        for site, key in changed.items():
+            self._keys[site] = key
+            try:
+                if site in self._nodes:
+                    self._flower.control.unregister_node(self._nodes.pop(site))
+                self._nodes[site] = self._flower.control.register_node(key)
+            except InvalidRequest as exc:
+                self._log.error("%s cannot be let in: %s", site, exc)
+            except AggregatorLost:
+                del self._keys[site]
+                raise
+            else:
+                self._log.info("%s may connect as node %d", site, self._nodes[site])
+        if changed:
+            self._folder.write_nodes({node: site for site, node in self._nodes.items()})
+            self._pace.at_once()
+
+    def _read_status(self) -> None:
+        ended = self._flower.ended()  # before the status: it writes that before it ends
+        status = self._folder.status()
+        if status and status != self._status:
+            self._status = status
+            self._pace.at_once()
+        if self._status.phase in (Phase.DONE, Phase.FAILED):
+            return
+        if ended:
+            self._fail(TrainingFailed, f"the training stopped without a result: {ended}")
+        elif self._run is not None and time.monotonic() - self._looked > RUN_CHECK_SECONDS:
+            self._looked = time.monotonic()
+            self._check_run(self._run)
+
+    def _check_run(self, run: int) -> None:
+        """Flower's word on the run: late, but the only one stock commands give."""
+        try:
+            state = self._flower.control.runs().get(run)
+        except AggregatorLost as exc:
+            self._log.warning("%s", exc)
+            return
+        if state and state.finished and self._folder.status() == self._status:
+            said = f"{state.sub_status} {state.details}".strip()
+            self._fail(TrainingFailed, f"the training ended without a result: {said}")
+
+    def _fail(self, error: type[FedspanError], message: str) -> None:
+        self._log.error("%s: %s", error.__name__, message)
+        if not self._fault and self._status.phase is not Phase.DONE:
+            self._fault = Fault(code=error.__name__, message=message)
+            self._pace.at_once()
+
+    def _report(self) -> bool:
+        """Say how things are and take in how they should be; False when that is: gone."""
+        try:
+            answer = self._api.post("/v1/reports/aggregator", self._word(), AggregatorManifest)
+        except Away as exc:
+            self._pace.failed(exc, self._log)
+            return True
+        except Dismissed as exc:
+            self._log.info("dismissed: %s", exc)
+            return False
+        self._pace.succeeded(answer.heartbeat_seconds)
+        if answer != self._manifest:
+            self._manifest = answer
+            self._folder.write_desired(answer)
+        return answer.desired is Desired.RUN
+
+    def _word(self) -> AggregatorReport:
+        acknowledged = self._manifest.acknowledged if self._manifest else 0
+        return AggregatorReport(
+            job=self._settings.job,
+            epoch=self._settings.epoch,
+            seq=self._sequence.next(),
+            phase=self._phase(),
+            address=self._flower.address if self._up else None,
+            certificate=self._flower.certificate if self._up else None,
+            linked=tuple(sorted(self._nodes)),
+            progress=self._status.progress,
+            rounds=tuple(one for one in self._status.rounds if one.number > acknowledged),
+            fault=self._fault or self._status.fault,
+        )
+
+    def _phase(self) -> Phase:
+        if self._fault:
+            return Phase.FAILED
+        if self._status.phase is Phase.STARTING and self._up:
+            return Phase.READY
+        return self._status.phase
+
+
+def main() -> int:
+    """Run the aggregator of this machine. Exit codes: 0 told to stop by the API, 143 by a
+    signal."""
+    settings = Settings.from_env()
+    api = Api(settings.api, wanted(TOKEN))
+    os.environ |= {WORK: str(settings.work), "FLWR_HOME": str(settings.work / "flwr"), **QUIET}
+    os.environ.pop(TOKEN)
+    logs = settings.work / "logs"
+    log = logger("aggregator", logs / "supervisor.log")
+    for stale in ("desired.json", "nodes.json", "status.json"):  # another incarnation's
+        (settings.work / stale).unlink(missing_ok=True)
+    family, stop = Family(logs), Stop()
+    why = warm_up_aggregator()
+    if why:
+        log.warning("running Flower's own commands: %s", why)
+    flower = Flower(settings.work, settings.address, family, stock=bool(why))
+    shipper = _shipper(settings, logs)
+    shipper.start()
+    try:
+        return Supervisor(settings, flower, family, api).supervise(stop)
+    finally:
+        family.stop()
+        log.info("stopped")
+        shipper.finish()
+
+
+def _shipper(settings: Settings, logs: Path) -> Shipper:
+    names = {"supervisor": "supervisor", "superlink": SUPERLINK, "superexec": SUPEREXEC}
+    names |= {"front": FRONT, "serverapp": SERVER_LOG}
+    return Shipper(
+        lambda: open_objects(settings.objects),
+        f"jobs/{settings.job}/logs/aggregator-{settings.epoch}-",
+        {name: logs / f"{file}.log" for name, file in names.items()},
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
