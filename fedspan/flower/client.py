@@ -1,0 +1,106 @@
+"""The body of the ClientApp: train or evaluate what a message brings, on the site's own data.
+
+Nothing is kept between messages, and every random choice derives from the job's seed, the round
+and the participant's name: a message that is answered twice is answered alike.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from flwr.app import Array, Context, Message
+from torch import nn
+
+from fedspan.domain.reports import Link
+from fedspan.domain.seeds import derive
+from fedspan.errors import FedspanError, InvalidDataset
+from fedspan.flower.files import LINK
+from fedspan.flower.wire import (
+    Evaluated,
+    Task,
+    Trained,
+    config_of,
+    failure,
+    flat_of,
+    program_of,
+    task_of,
+)
+from fedspan.learning import datasets, training
+from fedspan.learning.modules import build, dump_tensors, load_tensors
+from fedspan.learning.packing import Layout
+
+
+def train(message: Message, context: Context) -> Message:
+    """The site's model after its local epochs, and what it was trained on."""
+    return _answered(message, context, _trained)
+
+
+def evaluate(message: Message, context: Context) -> Message:
+    """Counts of what the model makes of the rows the site holds out from training."""
+    return _answered(message, context, _evaluated)
+
+
+def _answered(
+    message: Message,
+    context: Context,
+    work: Callable[[Message, Task, str], Trained | Evaluated],
+) -> Message:
+    """The reply of `work`. An error of ours becomes an error reply in its own words."""
+    try:
+        participant = str(context.node_config["participant"])
+        return Message(work(message, task_of(message), participant).content(), reply_to=message)
+    except FedspanError as exc:
+        return failure(message, exc)
+
+
+def _trained(message: Message, task: Task, participant: str) -> Trained:
+    split = _split(task, participant)
+    seed = derive(task.spec.seed, "train", task.round, participant)
+    mu = float(str(config_of(message).get("proximal-mu", 0.0)))
+    with _module(message, task) as (module, layout):
+        result = training.train(module, split, task.spec.training, seed, mu)
+        flat = layout.pack(dump_tensors(module))
+    return Trained(Array(flat), flat, result.examples, result.loss, result.seconds)
+
+
+def _evaluated(message: Message, task: Task, participant: str) -> Evaluated:
+    split = _split(task, participant)
+    with _module(message, task) as (module, _):
+        result = training.evaluate(module, split.held_x, split.held_y, len(task.classes))
+    return Evaluated(np.array(result.confusion, np.int64), result.loss_sum)
+
+
+def _split(task: Task, participant: str) -> datasets.Split:
+    """The participant's rows, if this site was linked to this job for this data."""
+    link = Link.model_validate_json(Path(os.environ[LINK]).read_bytes())
+    offered = link.dataset
+    if (link.job, offered.name) != (task.job, task.spec.data.dataset):
+        raise InvalidDataset(
+            f"this site is linked to job {link.job} for dataset {offered.name!r}, "
+            f"not to {task.job} for {task.spec.data.dataset!r}"
+        )
+    if (offered.features, offered.classes) != (task.features, task.classes):
+        raise InvalidDataset(
+            f"dataset {offered.name!r} has features {offered.features} and classes "
+            f"{offered.classes}, the job wants {task.features} and {task.classes}"
+        )
+    return datasets.load(offered, task.spec.data, task.spec.seed, participant)
+
+
+@contextmanager
+def _module(message: Message, task: Task) -> Iterator[tuple[nn.Module, Layout]]:
+    """The model with the parameters of `message`, and how these are packed."""
+    program = program_of(message)
+    with tempfile.TemporaryDirectory(prefix="fedspan-") as folder:
+        file = Path(folder, "program.pt2") if program else None
+        if file and program:
+            file.write_bytes(program)
+        module = build(task.spec.model, task.features, len(task.classes), file)
+        layout = Layout.of(dump_tensors(module))
+        load_tensors(module, layout.unpack(flat_of(message)))
+        yield module, layout

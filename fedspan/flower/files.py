@@ -1,0 +1,119 @@
+"""How the supervisor of an aggregator and our ServerApp talk: small JSON files in one folder.
+
+The two are processes that start and die apart, so neither calls the other. Each file has one
+writer, appears whole (written beside, then renamed), and says how things are, not what changed:
+
+``desired.json``
+    supervisor -> ServerApp: the manifest the control plane last answered with.
+``nodes.json``
+    supervisor -> ServerApp: which participant each registered Flower node is.
+``status.json``
+    ServerApp -> supervisor: how far this incarnation is, and every round it completed.
+
+Nothing is fsynced: a machine that loses power loses the folder's meaning with it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydantic import RootModel
+
+from fedspan.domain.jobs import Progress
+from fedspan.domain.reports import AggregatorManifest, Fault, Phase
+from fedspan.domain.rounds import Round
+from fedspan.domain.values import Message, Name
+from fedspan.errors import TrainingFailed
+
+WORK: Final = "FEDSPAN_WORK"
+"""Environment: the folder these files are in."""
+
+OBJECTS: Final = "FEDSPAN_OBJECTS"
+"""Environment: the URL of the object store that holds checkpoints and model programs."""
+
+LINK: Final = "FEDSPAN_LINK"
+"""Environment of a ClientApp: the file with the `fedspan.domain.reports.Link` of its site."""
+
+
+class ServerStatus(Message):
+    """How far the ServerApp is. `rounds`, in order, are those it completed or found committed
+    by an earlier incarnation that may not have reported them, save the acknowledged ones."""
+
+    phase: Phase = Phase.STARTING
+    progress: Progress = Progress()
+    rounds: tuple[Round, ...] = ()
+    fault: Fault | None = None
+
+
+class _Nodes(RootModel[dict[int, Name]]):
+    """Flower's node ids exceed 2**53; as keys of a JSON object they stay exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkFolder:
+    """Readers return None (or nothing) for a file that is not there yet."""
+
+    path: Path
+
+    def write_desired(self, manifest: AggregatorManifest) -> None:
+        self._write("desired.json", manifest.model_dump_json())
+
+    def desired(self) -> AggregatorManifest | None:
+        text = self._read("desired.json")
+        return None if text is None else AggregatorManifest.model_validate_json(text)
+
+    def write_nodes(self, nodes: Mapping[int, str]) -> None:
+        """`nodes` maps Flower's node id to the participant's name."""
+        self._write("nodes.json", _Nodes(dict(nodes)).model_dump_json())
+
+    def nodes(self) -> dict[int, str]:
+        text = self._read("nodes.json")
+        return {} if text is None else dict(_Nodes.model_validate_json(text).root)
+
+    def write_status(self, status: ServerStatus) -> None:
+        self._write("status.json", status.model_dump_json())
+
+    def status(self) -> ServerStatus | None:
+        text = self._read("status.json")
+        return None if text is None else ServerStatus.model_validate_json(text)
+
+    def _write(self, name: str, text: str) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        beside = self.path / f".{name}.{os.getpid()}"
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(self.path / name)
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            return (self.path / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+
+class Desire:
+    """The manifest as it is now; calling it costs a stat of the file unless that changed."""
+
+    def __init__(self, folder: WorkFolder) -> None:
+        self._folder = folder
+        self._seen: tuple[int, int] | None = None
+        self._manifest: AggregatorManifest | None = None
+
+    def __call__(self) -> AggregatorManifest:
+        """Raises `TrainingFailed` if the supervisor has never written one."""
+        stamp = self._stamp()
+        if stamp is not None and stamp != self._seen:
+            self._manifest, self._seen = self._folder.desired() or self._manifest, stamp
+        if self._manifest is None:
+            raise TrainingFailed(f"{self._folder.path}: the supervisor wrote no manifest")
+        return self._manifest
+
+    def _stamp(self) -> tuple[int, int] | None:
+        try:
+            found = (self._folder.path / "desired.json").stat()
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_mtime_ns

@@ -1,0 +1,143 @@
+"""The weighted mean of many models in the memory of two.
+
+Replies are folded one by one, in place, into one accumulator: memory is the accumulator and the
+reply at hand, however many participants there are. The order of the sum is fixed beforehand,
+because float addition is not associative: a reply that comes before its turn waits as a file, so
+the bits of the mean do not depend on who was quickest. The mean is that of Flower's `FedAvg`,
+``sum(w_i * x_i) / sum(w_i)``, with weights counted in those of the first participant: a lone
+participant's model comes out as it went in.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from flwr.app import Array
+from numpy.typing import NDArray
+
+Flat = NDArray[Any]
+"""All parameters of a model in one array of one dimension, float32 (float64 if one of them is)."""
+
+CHUNK: Final = 256 * 1024
+"""Floats a step: a chunk of the accumulator and the scratch stay in a core's cache."""
+
+
+def view(array: Array) -> NDArray[Any]:
+    """The values of a Flower array without a copy; read-only.
+
+    Flower carries an array as a .npy file in memory, and `Array.numpy` copies it twice.
+
+    Raises:
+        ValueError: it is no .npy file, or one of objects.
+    """
+    head = BytesIO(array.data[:4096])
+    version = np.lib.format.read_magic(head)
+    if version == (1, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(head)
+    else:
+        shape, fortran, dtype = np.lib.format.read_array_header_2_0(head)
+    count = int(np.prod(shape, dtype=np.int64))
+    values = np.frombuffer(array.data, dtype=dtype, count=count, offset=head.tell())
+    return values.reshape(shape, order="F" if fortran else "C")
+
+
+def finite(flat: Flat) -> bool:
+    """Whether no value is NaN or infinite. Reads memory once and writes none of it."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        for chunk in _chunks(flat):
+            # A dot product is the fastest pass there is; huge finite values overflow it.
+            if not np.isfinite(np.dot(chunk, chunk)) and not np.isfinite(chunk).all():
+                return False
+    return True
+
+
+class Fold:
+    """The mean of one model like `like` from each of `order`, summed in that order.
+
+    Each participant is either added or skipped, at any time; `waiting` (a folder made here, and
+    removed by `mean`) holds what came too early. The disk may need one model a participant, when
+    they reply in reverse.
+    """
+
+    def __init__(self, order: Sequence[str], like: Flat, waiting: Path) -> None:
+        self.total = 0
+        self._due = list(order)
+        self._early: dict[str, int | None] = {}
+        self._first = 0
+        self._sum: Flat = np.empty_like(like)
+        self._scratch: Flat = np.empty(min(CHUNK, len(like)), like.dtype)
+        self._waiting = waiting
+        shutil.rmtree(waiting, ignore_errors=True)
+        waiting.mkdir(parents=True)
+
+    def add(self, participant: str, flat: Flat, examples: int) -> None:
+        """Fold in a reply of weight `examples`; `flat` is not kept.
+
+        Raises:
+            ValueError: another length or dtype than the model has, or no examples.
+        """
+        alike = (flat.shape, flat.dtype) == (self._sum.shape, self._sum.dtype)
+        if not alike or examples < 1:
+            raise ValueError(f"{participant}: {examples} examples of {flat.shape} cannot count")
+        if self._due[0] == participant:
+            self._fold(_chunks(flat), examples)
+            self._due.pop(0)
+            self._catch_up()
+        else:
+            flat.tofile(self._waiting / participant)
+            self._early[participant] = examples
+
+    def skip(self, participant: str) -> None:
+        """`participant` has no reply in this round."""
+        self._early[participant] = None
+        self._catch_up()
+
+    def mean(self) -> Flat:
+        """The mean of all that was added, handed over: call it once, when all had their turn."""
+        if self._due or not self.total:
+            raise ValueError(f"no mean yet: still due are {self._due}, {self.total} examples")
+        shutil.rmtree(self._waiting)
+        mean, self._sum = self._sum, np.empty_like(self._sum[:0])
+        mean *= mean.dtype.type(self._first / self.total)
+        return mean
+
+    def _catch_up(self) -> None:
+        while self._due and self._due[0] in self._early:
+            participant = self._due.pop(0)
+            examples = self._early.pop(participant)
+            if examples is not None:
+                path = self._waiting / participant
+                self._fold(self._stored(path), examples)
+                path.unlink()
+
+    def _stored(self, path: Path) -> Iterator[Flat]:
+        """The chunks of a reply that waited; each is valid until the next is asked for."""
+        buffer = np.empty_like(self._scratch)
+        with path.open("rb") as file:
+            for start in range(0, len(self._sum), CHUNK):
+                part = buffer[: len(self._sum) - start]
+                file.readinto(part.data)
+                yield part
+
+    def _fold(self, chunks: Iterator[Flat], examples: int) -> None:
+        if not self.total:
+            self._first = examples
+        factor = self._sum.dtype.type(examples / self._first)
+        for into, chunk in zip(_chunks(self._sum), chunks, strict=True):
+            if not self.total:
+                np.copyto(into, chunk)
+            else:
+                scaled = self._scratch[: len(chunk)]
+                np.multiply(chunk, factor, out=scaled)
+                np.add(into, scaled, out=into)
+        self.total += examples
+
+
+def _chunks(flat: Flat) -> Iterator[Flat]:
+    for start in range(0, len(flat), CHUNK):
+        yield flat[start : start + CHUNK]

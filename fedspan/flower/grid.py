@@ -1,0 +1,193 @@
+"""Questions to participants and their replies, over any Flower `Grid`.
+
+Flower's own loop polls every three seconds, holds all replies at once, knows no deadline but a
+time-out, and waits for ever below its minimum of nodes. This one polls faster the sooner a reply
+can be expected, and hands replies over one by one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+
+from fedspan.domain.reports import AggregatorManifest, Desired
+from fedspan.errors import JobCancelled, ParticipantsMissing
+from fedspan.flower.files import WorkFolder
+
+POLL_SECONDS: Final = (0.02, 0.5)
+"""Between looks: at first and right after a reply; at most."""
+
+GROWTH: Final = 1.25
+
+Watch = Callable[[], AggregatorManifest]
+"""What the control plane wants now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """The end of waiting for one participant: its reply, or why there is none."""
+
+    participant: str
+    message: Message | None
+    missing: str = ""
+
+
+def online(grid: Grid, names: Mapping[int, str]) -> dict[str, int]:
+    """Participants connected now and their nodes, sorted by name.
+
+    A participant whose machine was replaced may have two nodes for a while: the one `names` has
+    last counts.
+    """
+    connected = set(grid.get_node_ids())
+    found = {name: node for node, name in names.items() if node in connected}
+    return dict(sorted(found.items()))
+
+
+def choose(nodes: Mapping[str, int], fraction: float, needed: int, seed: int) -> dict[str, int]:
+    """The share `fraction` of `nodes`, at least `needed`, as Flower counts it.
+
+    Which ones follows from `seed` and the names alone, so a round that is done again asks the
+    same participants.
+    """
+    size = min(len(nodes), max(int(len(nodes) * fraction), needed))
+    return {name: nodes[name] for name in sorted(Random(seed).sample(sorted(nodes), size))}
+
+
+def gate(
+    grid: Grid, folder: WorkFolder, watch: Watch, grace: float, without: Container[str] = ()
+) -> dict[str, int]:
+    """Wait until the quorum is connected, and up to `grace` seconds more for everyone else.
+
+    Participants in `without`, and those whose machines are lost, are not waited for.
+
+    Raises:
+        ParticipantsMissing: no quorum within ``limits.node_wait``; naming who is absent.
+        JobCancelled
+    """
+    started = time.monotonic()
+    complete = float("inf")
+    while True:
+        manifest = attend(watch)
+        spec = manifest.spec
+        hoped = [one for one in spec.participants if one not in without]
+        nodes = {one: node for one, node in online(grid, folder.nodes()).items() if one in hoped}
+        now = time.monotonic()
+        if len(nodes) >= spec.needed:
+            complete = min(complete, now)
+            if now >= complete + grace or nodes.keys() | {*manifest.lost} >= {*hoped}:
+                return nodes
+        elif now >= started + spec.limits.node_wait:
+            absent = ", ".join(sorted({*hoped} - nodes.keys()))
+            raise ParticipantsMissing(
+                f"{len(nodes)} of {spec.needed} needed participants connected within "
+                f"{spec.limits.node_wait:g} s; absent: {absent}"
+            )
+        time.sleep(POLL_SECONDS[1] / 5)
+
+
+def exchange(
+    grid: Grid,
+    messages: Sequence[Message],
+    names: Mapping[int, str],
+    seconds: float,
+    watch: Watch,
+) -> Iterator[Arrival]:
+    """Send `messages` and yield one arrival for each, as it happens.
+
+    `names` tells whose each destination node is. Ends when all have replied, `seconds` are over,
+    or all who have not replied are lost for good.
+
+    Raises:
+        JobCancelled: the control plane wants the job stopped.
+    """
+    for message in messages:
+        message.metadata.ttl = max(1.0, seconds)  # who returns later must not train for nothing
+    people = [names[message.metadata.dst_node_id] for message in messages]
+    pending, refused = _push(grid, messages, people)
+    yield from (Arrival(one, None, "Flower did not take its message") for one in refused)
+    end = time.monotonic() + seconds
+    pause = POLL_SECONDS[0]
+    while pending:
+        started = time.monotonic()
+        manifest = attend(watch)
+        for identity in list(pending):
+            for reply in grid.pull_messages([identity]):
+                yield Arrival(pending.pop(identity), reply)
+                del reply  # or this model would stay while the next one is pulled
+                pause = POLL_SECONDS[0]
+        now = time.monotonic()
+        if now >= end or set(pending.values()) <= set(manifest.lost):
+            break
+        # No more than half the time goes into asking, however many participants there are.
+        time.sleep(max(0.0, min(max(pause, now - started), end - now)))
+        pause = min(POLL_SECONDS[1], pause * GROWTH)
+    for participant in pending.values():
+        lost = participant in attend(watch).lost
+        why = "its machine stopped speaking" if lost else f"no reply within {seconds:g} s"
+        yield Arrival(participant, None, why)
+
+
+def attend(watch: Watch) -> AggregatorManifest:
+    """The present manifest. Raises `JobCancelled` when it says stop."""
+    manifest = watch()
+    if manifest.desired is Desired.STOP:
+        raise JobCancelled(f"job {manifest.job}: stopped by the control plane")
+    return manifest
+
+
+class Shown(Grid):
+    """Only the nodes chosen for a round, so that a strategy's sampling takes exactly those."""
+
+    def __init__(self, nodes: Iterable[int]) -> None:
+        self._nodes = list(nodes)
+
+    def get_node_ids(self) -> Iterable[int]:
+        return list(self._nodes)
+
+    @property
+    def run(self) -> Run:
+        raise NotImplementedError("strategies only look at nodes")
+
+    def set_run(self, run: Run) -> None:
+        raise NotImplementedError("strategies only look at nodes")
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        raise NotImplementedError("strategies only look at nodes")
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        raise NotImplementedError("strategies only look at nodes")
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        raise NotImplementedError("strategies only look at nodes")
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        raise NotImplementedError("strategies only look at nodes")
+
+
+def _push(
+    grid: Grid, messages: Sequence[Message], people: Sequence[str]
+) -> tuple[dict[str, str], list[str]]:
+    """(participants by message id, those whose message was not taken)."""
+    # Flower answers None for a message it refuses, and nothing at all for a body too large.
+    identities: list[str | None] = list(grid.push_messages(messages))
+    if len(identities) != len(people):
+        return {}, list(people)
+    pairs = list(zip(identities, people, strict=True))
+    taken = {identity: one for identity, one in pairs if identity is not None}
+    return taken, [one for identity, one in pairs if identity is None]

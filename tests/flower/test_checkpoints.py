@@ -1,0 +1,227 @@
+"""Rounds as objects: whole or not there, whatever was killed or damaged."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fedspan.domain.rounds import Checkpoint, Participation, Round, Status
+from fedspan.errors import Conflict
+from fedspan.flower.checkpoints import Record, latest, records, save
+from fedspan.objects.folder import FolderObjects
+
+Tensors = dict[str, NDArray[Any]]
+STATE: Tensors = {"m_t/flat": np.arange(6, dtype=np.float32)}
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> FolderObjects:
+    return FolderObjects(tmp_path / "objects")
+
+
+def tensors(number: int) -> Tensors:
+    return {
+        "0.weight": np.full((2, 3), number, np.float32),
+        "0.count": np.array(number, np.int64),
+    }
+
+
+def commit(
+    objects: FolderObjects, number: int, model: Tensors | None = None, state: Tensors = STATE
+) -> Record:
+    def describe(checkpoint: Checkpoint) -> Round:
+        return Round(
+            job="j",
+            number=number,
+            epoch=1,
+            seconds=1.5,
+            participants={"a": Participation(status=Status.DONE, examples=3)},
+            parameters=6,
+            checkpoint=checkpoint,
+        )
+
+    return save(objects, "j", number, (model or tensors(number), state), describe)
+
+
+def found(objects: FolderObjects) -> int | None:
+    newest = latest(objects, "j")
+    return newest[0].round.number if newest else None
+
+
+def damage(objects: FolderObjects, key: str) -> None:
+    whole = bytearray(objects.get(key))
+    place = whole.index(b'"sha256":"') + 20 if key.endswith(".json") else len(whole) // 2
+    whole[place] ^= 1
+    objects.put(key, bytes(whole))
+
+
+def test_a_job_without_checkpoints_has_none(objects: FolderObjects) -> None:
+    assert latest(objects, "j") is None
+    assert records(objects, "j") == []
+
+
+def test_the_latest_round_comes_back_bit_by_bit(objects: FolderObjects) -> None:
+    for number in (1, 2, 10):
+        commit(objects, number)
+
+    newest = latest(objects, "j")
+
+    assert newest is not None
+    record, model, state = newest
+    assert record.round.number == 10
+    assert {key: (one.dtype, one.tobytes()) for key, one in model.items()} == {
+        key: (one.dtype, one.tobytes()) for key, one in tensors(10).items()
+    }
+    assert state["m_t/flat"].tobytes() == STATE["m_t/flat"].tobytes()
+
+
+def test_the_record_names_files_and_hashes(objects: FolderObjects) -> None:
+    record = commit(objects, 3)
+
+    assert record.strategy is not None
+    for checkpoint in (record.round.checkpoint, record.strategy):
+        stored = objects.get(checkpoint.key)
+        assert checkpoint.sha256 == hashlib.sha256(stored).hexdigest()
+        assert checkpoint.bytes == len(stored)
+    assert [info.key for info in objects.list("jobs/")] == [
+        "jobs/j/rounds/000003.json",
+        "jobs/j/rounds/000003.safetensors",
+        "jobs/j/rounds/000003.strategy.safetensors",
+    ]
+
+
+def test_a_strategy_without_state_leaves_no_file_of_it(objects: FolderObjects) -> None:
+    commit(objects, 1, state={})
+
+    newest = latest(objects, "j")
+
+    assert newest is not None and newest[2] == {}
+    assert len(objects.list("jobs/j/")) == 2
+
+
+@pytest.mark.parametrize("file", ["safetensors", "strategy.safetensors", "json"])
+def test_a_round_with_a_flipped_bit_does_not_count(objects: FolderObjects, file: str) -> None:
+    commit(objects, 1)
+    commit(objects, 2)
+    damage(objects, f"jobs/j/rounds/000002.{file}")
+
+    assert found(objects) == 1
+
+
+@pytest.mark.parametrize("file", ["safetensors", "strategy.safetensors", "json"])
+def test_a_round_with_a_missing_file_does_not_count(objects: FolderObjects, file: str) -> None:
+    commit(objects, 1)
+    commit(objects, 2)
+    objects.delete(f"jobs/j/rounds/000002.{file}")
+
+    assert found(objects) == 1
+
+
+def test_a_round_committed_twice_is_the_same_round(objects: FolderObjects) -> None:
+    assert commit(objects, 1) == commit(objects, 1)
+
+
+@pytest.mark.parametrize("what", ["model", "state"])
+def test_another_model_for_a_committed_round_is_a_conflict(
+    objects: FolderObjects, what: str
+) -> None:
+    commit(objects, 1)
+    model = tensors(9) if what == "model" else tensors(1)
+    state = {"m_t/flat": np.zeros(6, np.float32)} if what == "state" else STATE
+
+    with pytest.raises(Conflict, match="round 1 is committed with another model"):
+        commit(objects, 1, model, state)
+    assert found(objects) == 1
+
+
+@pytest.mark.parametrize("file", ["safetensors", "strategy.safetensors"])
+def test_doing_a_damaged_round_again_mends_it(objects: FolderObjects, file: str) -> None:
+    commit(objects, 1)
+    damage(objects, f"jobs/j/rounds/000001.{file}")
+    commit(objects, 1)
+
+    assert found(objects) == 1
+
+
+def test_a_damaged_round_may_be_done_with_other_bytes(objects: FolderObjects) -> None:
+    commit(objects, 1)
+    damage(objects, "jobs/j/rounds/000001.safetensors")
+    commit(objects, 1, tensors(5))
+
+    newest = latest(objects, "j")
+
+    assert newest is not None and float(newest[1]["0.count"]) == 5
+
+
+def test_a_damaged_record_does_not_block_its_round(objects: FolderObjects) -> None:
+    commit(objects, 1)
+    objects.put("jobs/j/rounds/000001.json", b'{"round": {"job"')
+    commit(objects, 1)
+
+    assert found(objects) == 1
+
+
+def test_records_are_those_after_a_round_in_order(objects: FolderObjects) -> None:
+    for number in (3, 1, 2):
+        commit(objects, number)
+
+    assert [one.round.number for one in records(objects, "j")] == [1, 2, 3]
+    assert [one.round.number for one in records(objects, "j", 1)] == [2, 3]
+
+
+def test_jobs_do_not_see_each_others_rounds(objects: FolderObjects) -> None:
+    commit(objects, 1)
+
+    assert latest(objects, "j2") is None
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from fedspan.domain.rounds import Round
+from fedspan.flower.checkpoints import save
+from fedspan.objects.folder import FolderObjects
+
+class Killed(FolderObjects):
+    def put(self, key, source, *, new=False):
+        if key.endswith(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().put(key, source, new=new)
+
+def describe(checkpoint):
+    return Round(job="j", number=2, epoch=1, seconds=1, participants={}, parameters=1,
+                 checkpoint=checkpoint)
+
+save(Killed(Path(sys.argv[1])), "j", 2,
+     ({"w": np.ones(4, np.float32)}, {"m_t/flat": np.ones(4, np.float32)}), describe)
+"""
+
+
+@pytest.mark.parametrize("write", [".safetensors", ".strategy.safetensors", ".json"])
+def test_a_kill_before_any_write_leaves_the_round_before(
+    objects: FolderObjects, tmp_path: Path, write: str
+) -> None:
+    commit(objects, 1)
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "objects"), write]
+    killed = subprocess.run(command, env={**os.environ, "PYTHONPATH": _import_path()}, timeout=60)
+
+    assert killed.returncode == -signal.SIGKILL
+    assert found(objects) == 1
+    commit(objects, 2)
+    assert found(objects) == 2
+
+
+def _import_path() -> str:
+    import fedspan
+
+    return str(Path(fedspan.__file__).parent.parent)
