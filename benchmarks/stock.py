@@ -1,0 +1,137 @@
+"""Stock Flower for the benchmarks: its own commands, started as its documentation says."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fedspan.errors import AggregatorLost
+from fedspan.flower.aggregator import free_port
+from fedspan.flower.certificates import server_certificate
+from fedspan.flower.control import Control
+
+HERE = Path(__file__).resolve().parent
+PROJECT = """
+[project]
+name = "stock-app"
+version = "1.0.0"
+description = "The benchmarks' job"
+license = "Apache-2.0"
+dependencies = ["flwr>=1.41,<1.43"]
+
+[tool.flwr.app]
+publisher = "fedspan"
+
+[tool.flwr.app.components]
+serverapp = "stock_app.server_app:app"
+clientapp = "stock_app.client_app:app"
+
+[tool.flwr.app.config]
+layers = "[]"
+folder = ""
+rounds = 1
+participants = 1
+"""
+
+
+@dataclass
+class Stock:
+    """A SuperLink with TLS and a SuperNode a site; `via` is where the SuperNodes connect."""
+
+    folder: Path
+    sites: Sequence[str]
+    layers: Sequence[object]
+    port: int = field(default_factory=free_port)
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start(self, via: int | None = None) -> None:
+        now = datetime.fromtimestamp(time.time(), UTC)
+        tls = server_certificate(self.folder / "tls", "127.0.0.1", now)
+        certificates = ("--ssl-certfile", tls.certificate, "--ssl-keyfile", tls.key)
+        address = ("--host", "127.0.0.1", "--port", self.port)
+        self._run("flower-superlink", *address, *certificates, "--ssl-ca-certfile", tls.ca)
+        self.control = Control(f"127.0.0.1:{self.port}", tls.ca)
+        self._wait_for_superlink()
+        for site in self.sites:
+            config = f'participant="{site}"'
+            link = ("--superlink", f"127.0.0.1:{via or self.port}", "--root-certificates", tls.ca)
+            runtime = ("--host", "127.0.0.1", "--port", free_port())
+            self._run("flower-supernode", *link, *runtime, "--node-config", config)
+
+    def submit(self, rounds: int) -> None:
+        from flwr.cli.build import build_fab_from_files
+
+        files: dict[str, bytes | Path] = {"pyproject.toml": PROJECT.encode()}
+        files |= {f"stock_app/{one.name}": one for one in (HERE / "stock_app").glob("*.py")}
+        self.control.start_run(
+            build_fab_from_files(files)[0],
+            {
+                "layers": json.dumps(self.layers),
+                "folder": str(self.folder),
+                "rounds": rounds,
+                "participants": len(self.sites),
+            },
+        )
+
+    def round_over(self, number: int, seconds: float) -> float:
+        """When that round was over, on the monotonic clock."""
+        deadline, marks = time.monotonic() + seconds, self.folder / "marks"
+        while time.monotonic() < deadline:
+            over = marks.read_text().split() if marks.exists() else []
+            if len(over) >= number:
+                return float(over[number - 1])
+            time.sleep(0.1)
+        raise TimeoutError(f"stock Flower: round {number} was not over within {seconds} s")
+
+    def stop(self) -> None:
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _run(self, *command: object) -> None:
+        path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+        environment = {
+            **os.environ,
+            "PATH": path,
+            "PYTHONPATH": str(HERE.parent),
+            "FLWR_HOME": str(self.folder / "flwr"),
+            "FLWR_TELEMETRY_ENABLED": "0",
+            "FLWR_DISABLE_UPDATE_CHECK": "1",
+            "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+            "OMP_NUM_THREADS": "1",
+        }
+        with (self.folder / f"{command[0]}.log").open("ab") as log:
+            arguments = [str(one) for one in command]
+            self.processes.append(
+                subprocess.Popen(arguments, env=environment, stdout=log, stderr=log)
+            )
+
+    def _wait_for_superlink(self) -> None:
+        while True:
+            try:
+                self.control.runs()
+                return
+            except AggregatorLost:
+                time.sleep(0.05)
+
+
+@contextmanager
+def stock_flower(folder: Path, sites: Sequence[str], layers: Sequence[object]) -> Iterator[Stock]:
+    flower = Stock(folder, sites, layers)
+    try:
+        yield flower
+    finally:
+        flower.stop()
