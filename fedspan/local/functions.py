@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 from chalice.app import Chalice
 
 from fedspan.local.assets import asset
-from fedspan.local.interpreter import Handler
+
+Handler = Callable[[Any, Any], Any]
+"""What runs a Lambda: it takes the event and the context."""
 
 MODULE: Final = "fedspan_functions_aws"
 

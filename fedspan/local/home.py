@@ -19,10 +19,11 @@ import fcntl
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from fedspan.errors import AlreadyRunning, InvalidRequest, StorageFull
 
@@ -94,15 +95,13 @@ class Home:
             AlreadyRunning: another control plane holds it.
         """
         with (self.path / "lock").open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _locked(file):
                 control = self.control()
                 where = f" (process {control.pid}, {control.url})" if control else ""
                 raise AlreadyRunning(
                     f"a control plane already runs on {self.path}{where}; "
                     "use it, end it with `fedspan down`, or name another --home"
-                ) from None
+                )
             yield
 
     def running(self) -> Control | None:
@@ -128,3 +127,14 @@ class Home:
         beside = self.path / "control.json.new"
         beside.write_text(json.dumps({"pid": control.pid, "port": control.port}))
         beside.replace(self.path / "control.json")
+
+
+def _locked(file: IO[str]) -> bool:
+    """Take the lock. Those who only look (`Home.running`) hold it for an instant, so look twice."""
+    for _ in range(5):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(0.05)
+    return False

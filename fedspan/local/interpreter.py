@@ -24,8 +24,8 @@ from moto.stepfunctions.parser.asl.eval.callback.callback import CallbackEndpoin
 from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 
 from fedspan.errors import Unsupported
+from fedspan.local.functions import Handler
 
-Handler = Callable[[Any, Any], Any]
 ACCOUNT: Final = "000000000000"
 REGION: Final = "us-east-1"
 ARN: Final = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:"

@@ -90,7 +90,7 @@ def get_rounds(job_id: str) -> dict[str, Any]:
 def get_events(job_id: str) -> dict[str, Any]:
     made = person(CallerRole.VIEWER)
     made.jobs.get(job_id)
-    return {"events": [{"id": id, **dumped(one)} for id, one in made.events.all(job_id)]}
+    return {"events": [dumped(one) for _, one in made.events.all(job_id)]}
 
 
 @routes.route("/v1/models", methods=["GET"])

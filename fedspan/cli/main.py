@@ -1,0 +1,119 @@
+"""Entry point of the ``fedspan`` command: what there is, and how errors are told."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Annotated
+
+import click
+import typer
+
+from fedspan import __version__
+from fedspan.cli import demo, jobs, models, plane, sites
+from fedspan.cli.exits import INTERRUPTED, MEANINGS, code_of
+from fedspan.cli.session import Command, Group, Interrupted
+from fedspan.errors import FedspanError, InvalidRequest, StorageFull, StoreError
+
+EPILOG = "\n\n".join(
+    ["Exit codes:", *(f"{code:>3}  {meaning}" for code, meaning in MEANINGS.items())]
+)
+
+app = typer.Typer(
+    name="fedspan",
+    cls=Group,
+    help="Federated learning that spans clouds: data stays where it is, models travel.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fedspan {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show it and exit"),
+    ] = False,
+) -> None:
+    pass
+
+
+app.command(cls=Command)(demo.demo)
+app.command(cls=Command)(plane.up)
+app.command(cls=Command)(plane.down)
+app.command(cls=Command)(plane.status)
+app.add_typer(jobs.app)
+app.add_typer(models.app)
+app.add_typer(sites.app)
+
+
+def main() -> None:
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # what libraries tell their own users
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command; its exit code. Errors are told in one place: here."""
+    as_json = "--json" in arguments
+    try:
+        command = typer.main.get_command(app)
+        code = command.main(list(arguments), prog_name="fedspan", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except FedspanError as exc:
+        problems = exc.problems if isinstance(exc, InvalidRequest) else (str(exc),)
+        return _told(type(exc).__name__, problems, code_of(type(exc)), as_json)
+    except click.ClickException as exc:
+        return _told("Usage", _usage(exc), 2, as_json)
+    except Interrupted as exc:
+        return _told("Interrupted", (str(exc),), INTERRUPTED, as_json)
+    except (click.Abort, KeyboardInterrupt):
+        return _told("Interrupted", ("interrupted",), INTERRUPTED, as_json)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read has left
+        return 1
+    except OSError as exc:
+        kind = StorageFull if exc.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
+        said = ": ".join(str(one) for one in (exc.filename, exc.strerror or exc) if one)
+        return _told(kind.__name__, (said,), code_of(kind), as_json)
+    except Exception as exc:
+        said = f"unexpected {type(exc).__name__}: {exc}; FEDSPAN_DEBUG=1 shows where"
+        return _told("FedspanError", (said,), code_of(FedspanError), as_json)
+
+
+def _usage(exc: click.ClickException) -> tuple[str, ...]:
+    where = exc.ctx.command_path if isinstance(exc, click.UsageError) and exc.ctx else "fedspan"
+    return (f"{exc.format_message()} (see `{where} --help`)",)
+
+
+def _told(kind: str, problems: Sequence[str], code: int, as_json: bool) -> int:
+    """One clear message on stderr, each problem on its line; with ``--json`` also a document."""
+    if os.environ.get("FEDSPAN_DEBUG") == "1" and sys.exc_info()[0] is not None:
+        import traceback
+
+        traceback.print_exc()
+    message = "; ".join(problems)
+    if len(problems) == 1:
+        print(f"error: {message}", file=sys.stderr)
+    else:
+        print("error:", *(f"  {one}" for one in problems), sep="\n", file=sys.stderr)
+    if as_json:
+        error = {"type": kind, "message": message, "problems": list(problems)}
+        print(json.dumps({"error": error}, indent=2, ensure_ascii=False))
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""``fedspan site ...``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fedspan.cli.session import Command, group, session
+
+if TYPE_CHECKING:
+    from fedspan.domain.sites import Dataset
+
+app = group("site", "Sites: who takes part, and with what data.")
+
+Name = Annotated[str, typer.Argument(metavar="SITE")]
+
+
+@app.command(cls=Command)
+def add(
+    ctx: typer.Context,
+    name: Name,
+    dataset: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=FILE[:TARGET]",
+            help="A .csv or .npz file on this computer, and the column of its classes "
+            "(default: target); may be given several times",
+        ),
+    ],
+    city: Annotated[str, typer.Option()] = "",
+    country: Annotated[str, typer.Option(help="Two letters: KR, DE ...")] = "",
+    latitude: Annotated[float | None, typer.Option("--lat", help="Degrees north")] = None,
+    longitude: Annotated[float | None, typer.Option("--lon", help="Degrees east")] = None,
+) -> None:
+    """Register a site on this computer, or replace it. Its data stays where it is."""
+    from fedspan.domain.parsing import parsed
+    from fedspan.domain.sites import Site
+
+    here = session(ctx)
+    site = parsed(
+        Site,
+        {
+            "name": name,
+            "city": city,
+            "country": country,
+            "latitude": latitude,
+            "longitude": longitude,
+            "datasets": [_described(one) for one in dataset],
+        },
+    )
+    with here.api() as api:
+        made = api.put_site(site)
+    from fedspan.cli import render
+
+    here.show(made.model_dump(mode="json"), render.sites([made]))
+
+
+@app.command("list", cls=Command)
+def list_(ctx: typer.Context) -> None:
+    """All sites and what they offer."""
+    here = session(ctx)
+    with here.api() as api:
+        found = api.sites()
+    from fedspan.cli import render
+
+    here.show({"sites": [site.model_dump(mode="json") for site in found]}, render.sites(found))
+
+
+@app.command(cls=Command)
+def show(ctx: typer.Context, name: Name) -> None:
+    """A site, and the machines of it that have reported."""
+    here = session(ctx)
+    with here.api() as api:
+        site, machines = api.site(name)
+    from fedspan.cli import render
+
+    document = {
+        **site.model_dump(mode="json"),
+        "machines": [one.model_dump(mode="json") for one in machines],
+    }
+    here.show(document, render.sites([site]), *([render.machines(machines)] if machines else []))
+
+
+@app.command(cls=Command)
+def delete(ctx: typer.Context, name: Name) -> None:
+    """Forget a site. Its data is not touched."""
+    here = session(ctx)
+    with here.api() as api:
+        api.delete_site(name)
+    here.show({"deleted": name}, f"site {name} is deleted")
+
+
+def _described(option: str) -> Dataset:
+    """``NAME=FILE`` or ``NAME=FILE:TARGET``, read and described.
+
+    Raises:
+        InvalidRequest, InvalidDataset
+    """
+    from fedspan.domain.parsing import parsed
+    from fedspan.domain.sites import Dataset
+    from fedspan.errors import InvalidRequest
+    from fedspan.learning.datasets import describe
+
+    name, sign, place = option.partition("=")
+    if not name or not sign or not place:
+        raise InvalidRequest(f"--dataset: want NAME=FILE or NAME=FILE:TARGET, got {option!r}")
+    file, colon, target = place.rpartition(":")
+    if Path(place).is_file() or not colon:
+        file, target = place, "target"
+    path = Path(file).expanduser().resolve()
+    if not path.exists():
+        raise InvalidRequest(f"--dataset {name}: there is no file {path}")
+    found = {"path": str(path), "target": target, "features": (1,), "classes": ("0", "1")}
+    parsed(Dataset, {**found, "name": name, "examples": 1})  # the name, before a long read
+    return describe(name, path, target)

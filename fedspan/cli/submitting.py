@@ -1,0 +1,117 @@
+"""From a spec file to a job."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from pathlib import Path
+from typing import Any
+
+from fedspan.cli.api import Api
+from fedspan.cli.exits import INTERRUPTED, code_of_job
+from fedspan.cli.report import document, gather
+from fedspan.cli.session import Session
+from fedspan.cli.spec_file import STDIN
+from fedspan.domain.jobs import Job
+from fedspan.errors import FedspanError, InvalidRequest
+
+
+def check(session: Session, spec: dict[str, Any], path: str) -> None:
+    """Show whether the job could run; no job is made."""
+    with session.api() as api:
+        job = api.submit(_uploaded(session, api, spec, path), _key(), dry_run=True)
+    shape = "×".join(map(str, job.features))
+    session.show(
+        {
+            "valid": True,
+            "name": job.spec.name,
+            "participants": list(job.spec.participants),
+            "features": list(job.features),
+            "classes": list(job.classes),
+        },
+        f"{path}: could run at {', '.join(job.spec.participants)}; an example has the shape "
+        f"{shape}, the classes are {', '.join(job.classes)}",
+    )
+
+
+def submit(session: Session, spec: dict[str, Any], path: str) -> None:
+    with session.running_api() as api:
+        job = api.submit(_uploaded(session, api, spec, path), _key())
+        report = gather(api, session.home, job.id)
+    session.show(
+        document(report),
+        f"job {job.id} is submitted; `fedspan job watch {job.id}` follows it",
+    )
+
+
+def submit_and_watch(session: Session, spec: dict[str, Any], path: str) -> int:
+    """The exit code."""
+    with session.running_api() as api:
+        return run_to_end(session, api, _uploaded(session, api, spec, path))[1]
+
+
+def run_to_end(session: Session, api: Api, spec: dict[str, Any]) -> tuple[Job, int]:
+    """Submit, show until the end, report. Ctrl-C cancels the job: the code is then 130."""
+    from fedspan.cli import render
+    from fedspan.cli.watch import Presses, watch_ours
+
+    with Presses() as presses:
+        job = api.submit(spec, _key())
+        job = watch_ours(session, api, job.id, presses)
+    report = gather(api, session.home, job.id)
+    session.show(document(report), *render.summary(report))
+    if presses.count:
+        return job, INTERRUPTED
+    code = code_of_job(job)
+    return job, code if report.left.nothing else code or 1
+
+
+def _key() -> str:
+    return secrets.token_hex(16)
+
+
+def _uploaded(session: Session, api: Api, spec: dict[str, Any], path: str) -> dict[str, Any]:
+    """`spec`, its model file checked and stored under its hash.
+
+    Raises:
+        InvalidModel: no torch.export program, or one that does not fit the data.
+    """
+    model = spec.get("model")
+    name = model.get("file") if isinstance(model, dict) else None
+    if not isinstance(model, dict) or not isinstance(name, str):
+        return spec
+    from fedspan.learning.programs import check_program
+    from fedspan.objects.opening import open_objects
+    from fedspan.services.examine import program_key
+
+    folder = Path() if path == STDIN else Path(path).parent
+    file = folder / Path(name).expanduser()
+    if not file.is_file():
+        raise InvalidRequest(f"model.file: {file} is no file")
+    check_program(file)
+    _inspect(api, spec, file)
+    with file.open("rb") as opened:
+        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+    if model.get("sha256", sha256) != sha256:
+        raise InvalidRequest(f"model.sha256: {file} has the hash {sha256}")
+    session.home.prepare()
+    open_objects(session.home.objects_url).put(program_key(sha256), file)
+    return {**spec, "model": {**model, "sha256": sha256}}
+
+
+def _inspect(api: Api, spec: dict[str, Any], file: Path) -> None:
+    """Try the program on the data's shape, where that is known; else the API says what is wrong
+    with the spec."""
+    try:
+        import torch  # noqa: F401 - whether it is there
+
+        from fedspan.learning.programs import inspect_program
+    except ImportError:
+        return
+    try:
+        site, _ = api.site(spec["participants"][0])
+        dataset = site.dataset(spec["data"]["dataset"])
+    except (FedspanError, LookupError, TypeError):
+        return
+    if dataset is not None:
+        inspect_program(file, dataset.features, len(dataset.classes))

@@ -1,0 +1,58 @@
+"""The spec that ``fedspan job init`` writes."""
+
+from __future__ import annotations
+
+from string import Template
+from typing import Final
+
+SPEC: Final = Template("""\
+# A federated job. Check it with `fedspan job submit FILE --dry-run`, run it with --watch.
+name: $name
+rounds: 10
+seed: 7                      # the same seed gives the same model, bit by bit
+
+# Sites that train, as `fedspan site list` shows them.
+participants: [seoul, busan, daejeon]
+quorum: 2                    # so many must reply for a round to count; default: all
+
+model:                       # declared layers ...
+  layers:
+    - batch_norm: {}         # takes measurements as they are
+    - linear: 32
+    - relu: {}
+    - dropout: 0.1
+    - linear: 2              # one output a class
+# file: model.pt2            # ... or a program saved by torch.export (never a pickle)
+
+data:
+  dataset: breast-cancer     # each participant offers one of this name
+  target: diagnosis          # the column that holds the class
+  positive: malignant        # whose precision and recall count, when there are two classes
+  holdout: 0.2               # share of each site's rows kept for evaluation
+
+training:                    # at each site, each round
+  optimizer: adam            # adam, adamw or sgd
+  learning_rate: 0.005
+  batch_size: 32
+  local_epochs: 3
+  loss: cross_entropy
+
+strategy:                    # a strategy of Flower and its options, say
+  name: fedavg               #   {name: fedprox, proximal_mu: 0.1}
+
+selection:                   # the best round by `metric` among those that reach `at_least`
+  metric: f1                 # accuracy, recall, precision or f1
+  at_least: 0.9
+
+limits:                      # 90s, 10m, 2h, 1d
+  deadline: 2h               # for the whole job
+  round: 10m                 # for one round
+  node_wait: 5m              # for the participants to connect
+
+# notify:
+#   - webhook: https://example.org/hook
+""")
+
+
+def spec(name: str) -> str:
+    return SPEC.substitute(name=name)

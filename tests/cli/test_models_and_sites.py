@@ -1,0 +1,136 @@
+"""``fedspan model`` and ``fedspan site``."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.conftest import serving, train_until_cancelled, until
+
+
+@pytest.fixture
+def model(cli, home, spec_file):
+    with serving(home):
+        report = cli("job", "submit", spec_file, "--watch", "--json").document
+    return report["model"]["id"]
+
+
+def test_models_are_listed_and_shown(cli, model):
+    listed, shown = cli("model", "list", "--json"), cli("model", "show", model, "--json")
+
+    assert listed.document["models"] == [shown.document]
+    assert shown.document["classes"] == ["benign", "malignant"]
+
+
+def test_people_see_the_card(cli, model):
+    result = cli("model", "show", model)
+
+    assert "seoul 80" in result.out
+    assert f"{1:064x}" in result.out
+    assert f"{model}/weights.safetensors" in result.out
+
+
+@pytest.mark.parametrize("to", ["model.bin", "model", "nowhere/model.pt2"])
+def test_an_export_goes_to_a_file_of_a_known_kind_in_a_folder(cli, model, tmp_path, to):
+    result = cli("model", "export", model, "--to", tmp_path / to)
+
+    assert result.code == 2
+    assert "--to" in result.err
+
+
+@pytest.mark.parametrize("kind", ["pt2", "onnx", "safetensors"])
+def test_weights_that_do_not_match_their_hash_are_not_exported(cli, model, tmp_path, kind):
+    to = tmp_path / f"model.{kind}"
+    to.write_text("mine")
+
+    result = cli("model", "export", model, "--to", to, "--json")
+
+    assert result.code == 6
+    assert result.document["error"]["type"] == "Corrupt"
+    assert to.read_text() == "mine"
+
+
+def test_a_model_that_is_none_is_not_found(cli, tmp_path):
+    assert cli("model", "export", "none", "--to", tmp_path / "a.pt2").code == 5
+    assert cli("model", "show", "none").code == 5
+    assert cli("model", "delete", "none").code == 5
+
+
+def csv(tmp_path, target="target", name="data.csv"):
+    path = tmp_path / name
+    path.write_text(f"a,b,{target}\n1,2,x\n3,4,y\n5,6,x\n")
+    return path
+
+
+def test_a_site_is_added_described_listed_and_deleted(cli, tmp_path):
+    added = cli(
+        *("site", "add", "seoul", "--dataset", f"people={csv(tmp_path, 'kind')}:kind"),
+        *("--city", "Seoul", "--country", "KR", "--lat", "37.6", "--lon", "127.0", "--json"),
+    )
+    listed = cli("site", "list", "--json").document["sites"]
+    shown = cli("site", "show", "seoul", "--json").document
+    deleted = cli("site", "delete", "seoul", "--json")
+
+    assert added.code == 0
+    assert listed == [added.document]
+    assert shown == {**added.document, "machines": []}
+    assert added.document["datasets"] == [
+        {
+            "name": "people",
+            "path": str(tmp_path / "data.csv"),
+            "target": "kind",
+            "features": [2],
+            "classes": ["x", "y"],
+            "examples": 3,
+        }
+    ]
+    assert deleted.document == {"deleted": "seoul"}
+    assert cli("site", "show", "seoul").code == 5
+
+
+def test_a_file_may_have_a_colon_in_its_name(cli, tmp_path):
+    csv(tmp_path, name="a:b.csv")
+
+    result = cli("site", "add", "seoul", "--dataset", f"d={tmp_path}/a:b.csv", "--json")
+
+    assert result.document["datasets"][0]["target"] == "target"
+
+
+def test_a_path_is_kept_whole_wherever_it_was_named_from(cli, tmp_path, monkeypatch):
+    csv(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    result = cli("site", "add", "seoul", "--dataset", "d=data.csv", "--json")
+
+    assert result.document["datasets"][0]["path"] == str(tmp_path / "data.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "said"),
+    [
+        ("seoul", "no-file", "want NAME=FILE"),
+        ("seoul", "d=", "want NAME=FILE"),
+        ("seoul", "d=none.csv", "there is no file"),
+        ("seoul", "d=data.csv:kind", "no column 'kind'"),
+        ("seoul", "D D=data.csv", "name: "),
+        ("Seoul!", "d=data.csv", "name: "),
+    ],
+)
+def test_a_site_that_cannot_be_is_refused(cli, tmp_path, monkeypatch, name, dataset, said):
+    csv(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    result = cli("site", "add", name, "--dataset", dataset, "--json")
+
+    assert result.code == 2
+    assert said in result.err
+    assert cli("site", "list", "--json").document == {"sites": []}
+
+
+def test_a_site_in_use_is_not_deleted(cli, home, spec_file):
+    with serving(home, act=train_until_cancelled) as app:
+        id = cli("job", "submit", spec_file, "--json").document["job"]
+        until(lambda: app.assignments.list("seoul"))
+        result = cli("site", "delete", "seoul", "--json")
+        cli("job", "cancel", id)
+
+    assert (result.code, result.document["error"]["type"]) == (5, "Conflict")
