@@ -9,6 +9,7 @@ leave the first round out; CPU and memory are of the whole process trees.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import tempfile
@@ -42,9 +43,7 @@ class Meter:
 
     def __init__(self, roots: list[int]) -> None:
         self._roots = [psutil.Process(pid) for pid in roots]
-        self._cpu: dict[tuple[int, float], float] = {}
         self._done = threading.Event()
-        self._lock = threading.Lock()
         self.peak_mib = 0.0
         self._thread = threading.Thread(target=self._watch)
 
@@ -57,34 +56,27 @@ class Meter:
         self._thread.join()
 
     def cpu_seconds(self) -> float:
-        """So far. A process nobody waited for counts with its last look."""
-        with self._lock:
-            self._look(memory=False)
-            return sum(self._cpu.values())
+        """Of all that runs, and of what has ended: that counts with whoever waited for it, and as
+        a zombie while nobody has."""
+        total = 0.0
+        for process in self._processes():
+            with contextlib.suppress(psutil.Error):
+                used = process.cpu_times()
+                total += used.user + used.system + used.children_user + used.children_system
+        return total
 
     def _watch(self) -> None:
         while not self._done.wait(0.5):
-            with self._lock:
-                self._look(memory=True)
-
-    def _look(self, *, memory: bool) -> None:
-        total = 0.0
-        for process in self._processes():
-            try:
-                used = process.cpu_times()
-                spent = used.user + used.system + used.children_user + used.children_system
-                self._cpu[(process.pid, process.create_time())] = spent
-                total += process.memory_full_info().pss if memory else 0.0
-            except psutil.Error:
-                continue
-        self.peak_mib = max(self.peak_mib, total / 2**20)
+            total = 0
+            for process in self._processes():
+                with contextlib.suppress(psutil.Error):
+                    total += process.memory_full_info().pss
+            self.peak_mib = max(self.peak_mib, total / 2**20)
 
     def _processes(self) -> Iterator[psutil.Process]:
         for root in self._roots:
-            try:
+            with contextlib.suppress(psutil.Error):
                 yield from (root, *root.children(recursive=True))
-            except psutil.Error:
-                continue
 
 
 def fedspan(folder: Path, rounds: int, participants: int) -> Cost:

@@ -29,6 +29,7 @@ from fedspan.local.home import Control, Home
 from fedspan.objects.opening import open_objects
 from fedspan.providers.memory import MemoryProvider
 from fedspan.services import ending, keep, steps
+from fedspan.services.cancel import cancel
 from fedspan.services.changes import enter
 from fedspan.services.report_aggregator import report_aggregator
 from fedspan.settings import Settings
@@ -201,6 +202,9 @@ def serving(home: Home, act: Act = train) -> Iterator[App]:
         try:
             yield app
         finally:
+            for id, job in app.jobs.all():
+                if not job.ended:
+                    cancel(app, id)  # a test that failed half-way leaves nobody waiting
             for thread in executions.threads:
                 thread.join()
             gateway.stop()
