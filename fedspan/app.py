@@ -13,7 +13,7 @@ from fedspan.domain.jobs import Job
 from fedspan.domain.models import Card
 from fedspan.domain.rounds import Round
 from fedspan.domain.sites import Agent, Site
-from fedspan.domain.waits import Assignment, Submission, Wait
+from fedspan.domain.waits import Assignment, OpenJob, Submission, Wait
 from fedspan.executions.base import Executions
 from fedspan.objects.base import Objects
 from fedspan.providers.base import Provider
@@ -68,6 +68,10 @@ class App:
     @property
     def submissions(self) -> Table[Submission]:
         return Table(self.store, "submission", Submission)
+
+    @property
+    def open_jobs(self) -> Table[OpenJob]:
+        return Table(self.store, "open", OpenJob)
 
     @property
     def assignments(self) -> Table[Assignment]:

@@ -17,7 +17,8 @@ class Settings(Value):
     """Every field is read from ``FEDSPAN_<FIELD>``.
 
     `heartbeat_seconds` is how often machines report; one that misses them for `lost_seconds`
-    counts as lost; an aggregator has `boot_seconds` from launch to its first report.
+    counts as lost; an aggregator has `boot_seconds` from launch to its first report. A machine
+    that gets no answer for `lease_seconds` ends itself: nobody is left who could end it.
     """
 
     api_url: str = "http://127.0.0.1:8470"
@@ -28,6 +29,7 @@ class Settings(Value):
     heartbeat_seconds: PositiveFloat = 10.0
     lost_seconds: PositiveFloat = 60.0
     boot_seconds: PositiveFloat = 600.0
+    lease_seconds: PositiveFloat = 3600.0
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str]) -> Self:

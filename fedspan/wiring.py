@@ -5,13 +5,16 @@ Importing it needs nothing; `app` builds from the environment when a handler fir
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import secrets
+import socket
 import urllib.request
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 from fedspan.access import Tokens
 from fedspan.app import App
@@ -46,12 +49,24 @@ def new_id() -> str:
     return f"{now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """The spec says where a summary goes; whoever answers there does not."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
 def post(url: str, document: dict[str, Any]) -> None:
-    """JSON to a webhook. Raises `OSError` when it cannot be delivered."""
+    """JSON to a webhook. Raises `OSError` when it cannot be delivered, which a link-local address
+    never can: there a cloud answers with the machine's own credentials."""
+    host = urlsplit(url).hostname or ""
+    for *_, address in socket.getaddrinfo(host, None):
+        if ipaddress.ip_address(str(address[0]).partition("%")[0]).is_link_local:
+            raise OSError(f"{host} is link-local")
     request = urllib.request.Request(
         url, json.dumps(document).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=10):
+    with urllib.request.build_opener(_NoRedirect).open(request, timeout=10):
         return
 
 

@@ -78,6 +78,9 @@ class AggregatorManifest(Message):
     lost: tuple[Name, ...] = ()
     acknowledged: NonNegativeInt = 0
     heartbeat_seconds: float = Field(gt=0)
+    lease_seconds: float = Field(
+        default=3600.0, gt=0, description="without an answer for so long, the machine ends itself"
+    )
 
 
 class SiteReport(Message):
@@ -94,7 +97,10 @@ class SiteReport(Message):
 
 
 class Link(Message):
-    """Where a SuperNode connects: `address` is ``host:port``, `certificate` the PEM of the CA."""
+    """Where a SuperNode connects: `address` is ``host:port``, `certificate` the PEM of the CA.
+
+    As the control plane sends it, `dataset` has no path: the machine alone knows which file it
+    opens under that name (``FEDSPAN_DATASETS``), and fills it in for its own ClientApp."""
 
     job: str
     epoch: PositiveInt
@@ -109,3 +115,6 @@ class SiteManifest(Message):
     desired: Desired
     link: Link | None = None
     heartbeat_seconds: float = Field(gt=0)
+    lease_seconds: float = Field(
+        default=3600.0, gt=0, description="without an answer for so long, the machine ends itself"
+    )

@@ -14,7 +14,9 @@ class Dataset(Value):
     """Data a site offers. `features` is the shape of one example; rows never leave the site."""
 
     name: Name
-    path: str = Field(description="on the site's own machine: a .csv or .npz file")
+    path: str = Field(
+        default="", description="of kind local: the .csv or .npz file; else the machine's affair"
+    )
     target: str = "target"
     features: tuple[PositiveInt, ...] = Field(min_length=1)
     classes: tuple[str, ...] = Field(min_length=2)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 
 from fedspan.domain.layers import Layers
 from fedspan.domain.strategies import check_strategy
@@ -17,6 +18,9 @@ from fedspan.domain.values import Name, Sha256, Value
 
 MAX_SPEC_BYTES: Final = 256 * 1024
 """A spec is a page of text; a model of any size travels as an object beside it."""
+
+LONGEST_SECONDS: Final = 7 * 86_400
+"""Machines get tokens for a day more, and cannot renew them."""
 
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|h|d)$")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -124,13 +128,22 @@ class Limits(Value):
     """When waiting stops. Flower has none of these."""
 
     budget_usd: Positive | None = None
-    deadline: Seconds = Field(default=86_400.0, description="for the whole job")
+    deadline: Seconds = Field(
+        default=86_400.0, le=LONGEST_SECONDS, description="for the whole job; at most 7 days"
+    )
     round: Seconds = Field(default=3_600.0, description="for one round")
     node_wait: Seconds = Field(default=300.0, description="for the quorum to connect")
 
 
+def _address(value: str) -> str:
+    parts = urlsplit(value)  # raises ValueError by itself for what is no URL at all
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{value!r} is no address; write https://host/path")
+    return value
+
+
 class Webhook(Value):
-    webhook: str = Field(pattern=r"^https?://")
+    webhook: Annotated[str, AfterValidator(_address)]
 
 
 class JobSpec(Value):
@@ -146,7 +159,7 @@ class JobSpec(Value):
     selection: SelectionSpec = SelectionSpec()
     aggregator: AggregatorSpec = AggregatorSpec()
     limits: Limits = Limits()
-    notify: tuple[Webhook, ...] = ()
+    notify: tuple[Webhook, ...] = Field(default=(), max_length=10)
 
     @model_validator(mode="after")
     def participants_once(self) -> Self:

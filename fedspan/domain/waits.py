@@ -32,6 +32,12 @@ class Submission(Value):
     job: str
 
 
+class OpenJob(Value):
+    """A job that has not ended: what a sweep looks through, however many have."""
+
+    job: str
+
+
 class Assignment(Value):
     """A site takes part in a job that runs: its machines are linked to the aggregator."""
 

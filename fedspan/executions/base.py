@@ -9,6 +9,9 @@ class Executions(Protocol):
     def start(self, name: str, payload: dict[str, Any]) -> None:
         """Start the federated job's machine under `name`. Idempotent by name."""
 
+    def alive(self, name: str) -> bool:
+        """Whether the execution `name` was started and has not ended."""
+
     def succeed(self, token: str, output: dict[str, Any]) -> bool:
         """Complete the waiting task. False when nobody waits on `token` any more."""
 

@@ -38,6 +38,18 @@ class StepFunctions:
         except BotoCoreError as exc:
             raise ProviderError(f"step functions start: {exc}") from exc
 
+    def alive(self, name: str) -> bool:
+        arn = self._arn.replace(":stateMachine:", ":execution:") + f":{name}"
+        try:
+            found = self._client.describe_execution(executionArn=arn)
+        except ClientError as exc:
+            if exc.response["Error"]["Code"] == "ExecutionDoesNotExist":
+                return False
+            raise _translated("describe", exc) from exc
+        except BotoCoreError as exc:
+            raise ProviderError(f"step functions describe: {exc}") from exc
+        return bool(found["status"] == "RUNNING")
+
     def succeed(self, token: str, output: dict[str, Any]) -> bool:
         return _told(
             "succeed",

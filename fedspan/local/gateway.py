@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import threading
 from typing import Any, Final
 
@@ -55,7 +56,7 @@ class _Handler(ChaliceRequestHandler):
 
     def _generic_handle(self) -> None:
         length = self.headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > MOST_BYTES:
+        if not re.fullmatch("[0-9]{1,9}", length) or int(length) > MOST_BYTES:
             self.close_connection = True
             self._send_http_response(413, {"Connection": "close"}, b'{"message":"too large"}')
             return

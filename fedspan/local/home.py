@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from fedspan.errors import AlreadyRunning, InvalidRequest, StorageFull
+from fedspan.errors import AlreadyRunning, Corrupt, InvalidRequest, StorageFull
 
 DEFAULT_PORT: Final = 8470
 
@@ -79,13 +79,17 @@ class Home:
     def signing_key(self) -> bytes:
         """The key of this home's tokens, made on first use."""
         path = self.path / "signing.key"
-        try:
-            made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return path.read_bytes()
-        with os.fdopen(made, "wb") as file:
-            file.write(secrets.token_bytes(32))
-        return path.read_bytes()
+        if not path.exists():
+            beside = self.path / f".signing.key.{os.getpid()}"
+            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+                file.write(secrets.token_bytes(32))
+            with contextlib.suppress(FileExistsError):
+                os.link(beside, path)  # whole or not at all, and the first one stays
+            beside.unlink()
+        key = path.read_bytes()
+        if len(key) < 32:
+            raise Corrupt(f"{path} is no signing key; remove it, and a new one is made")
+        return key
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

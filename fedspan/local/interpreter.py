@@ -7,6 +7,7 @@ is touched, so real AWS clients in this process stay real.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
@@ -17,6 +18,7 @@ from types import ModuleType
 from typing import Any, Final
 
 import structlog
+from moto.stepfunctions.exceptions import ExecutionAlreadyExists
 from moto.stepfunctions.parser.api import InvalidToken, TaskDoesNotExist, TaskTimedOut
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 from moto.stepfunctions.parser.asl.eval.callback import callback
@@ -29,6 +31,7 @@ from fedspan.local.functions import Handler
 ACCOUNT: Final = "000000000000"
 REGION: Final = "us-east-1"
 ARN: Final = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:"
+KEPT: Final = 20
 NOBODY_WAITS: Final = (InvalidToken, TaskDoesNotExist, TaskTimedOut)
 log = structlog.get_logger()
 
@@ -69,7 +72,19 @@ class Interpreter:
 
     def start(self, name: str, payload: dict[str, Any]) -> None:
         with self._starting:
-            self._backend.start_execution(self._arn, name, json.dumps(payload))
+            self._forget()
+            with contextlib.suppress(ExecutionAlreadyExists):
+                self._backend.start_execution(self._arn, name, json.dumps(payload))
+
+    def _forget(self) -> None:
+        """Keep the last executions that ended; the store has what came of the others."""
+        for machine in self._backend.state_machines:
+            ended = [one for one in machine.executions if one.status != "RUNNING"]
+            for one in ended[:-KEPT]:
+                machine.executions.remove(one)
+
+    def alive(self, name: str) -> bool:
+        return self.status(name) == "RUNNING"
 
     def succeed(self, token: str, output: dict[str, Any]) -> bool:
         return _told(lambda: self._backend.send_task_success(token, json.dumps(output)))

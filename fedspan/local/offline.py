@@ -82,6 +82,9 @@ class _Nothing:
     def start(self, name: str, payload: dict[str, Any]) -> None:
         raise NotRunning(f"no control plane runs on {self._home.path}; start one: fedspan up")
 
+    def alive(self, name: str) -> bool:
+        return False
+
     def succeed(self, token: str, output: dict[str, Any]) -> bool:
         return False
 

@@ -32,6 +32,8 @@ SWEEP_SECONDS: Final = 2.0
 HEARTBEAT_SECONDS: Final = 1.0
 LOST_SECONDS: Final = 15.0
 BOOT_SECONDS: Final = 120.0
+LEASE_SECONDS: Final = 900.0
+"""A control plane that was killed has so long to be started again before its machines end."""
 log = structlog.get_logger()
 
 
@@ -80,6 +82,7 @@ def _app(home: Home, port: int) -> App:
         heartbeat_seconds=HEARTBEAT_SECONDS,
         lost_seconds=LOST_SECONDS,
         boot_seconds=BOOT_SECONDS,
+        lease_seconds=LEASE_SECONDS,
     )
     commands = {
         Role.AGGREGATOR: [sys.executable, str(asset("aggregator_image/entrypoint.py"))],

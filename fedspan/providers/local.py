@@ -15,6 +15,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -31,6 +32,7 @@ from fedspan.providers.base import Capabilities
 MARK: Final = "FEDSPAN_LOCAL_MACHINE"
 """The environment variable every process of a machine inherits; its value is the folder."""
 PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH")
+KEPT_LOGS: Final = 200
 GONE_SECONDS: Final = 5.0
 """How long a killed process may take to disappear; it is milliseconds unless it sits in I/O."""
 
@@ -53,6 +55,7 @@ class LocalProvider:
         self._now = now
         self._environment = dict(environment or {})
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._lock = threading.Lock()
 
     def offers(self, need: Need) -> Sequence[Offer]:
         """This computer, at no price; what it lacks in cores it makes up in patience."""
@@ -107,7 +110,10 @@ class LocalProvider:
             psutil.wait_procs(processes, timeout=GONE_SECONDS)
         self._reap()
         _keep_log(folder, self._folder.parent / "logs")
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            _remove(folder)
+        except OSError as exc:
+            raise _translated(f"terminate {machine.id}", exc) from exc
 
     def _record(self, folder: Path, job: str, spec: MachineSpec) -> Machine:
         machine = Machine(
@@ -137,15 +143,17 @@ class LocalProvider:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._children[spec.key] = child
+        with self._lock:
+            self._children[spec.key] = child
         born = psutil.Process(child.pid).create_time()
         _write(folder / "process.json", json.dumps({"pid": child.pid, "created": born}))
 
     def _reap(self) -> None:
         """Take the status of children that have ended, so that they are no zombies."""
-        ended = [id for id, child in self._children.items() if child.poll() is not None]
-        for id in ended:
-            del self._children[id]
+        with self._lock:
+            ended = [id for id, child in self._children.items() if child.poll() is not None]
+            for id in ended:
+                del self._children[id]
 
 
 def _read_machine(folder: Path) -> Machine | None:
@@ -192,10 +200,19 @@ def _marked(folder: Path) -> list[psutil.Process]:
 
 
 def _keep_log(folder: Path, logs: Path) -> None:
-    console = folder / "console.log"
-    if console.exists():
-        logs.mkdir(mode=0o700, exist_ok=True)
-        console.replace(logs / f"{folder.name}.log")
+    logs.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):  # another thread was faster
+        (folder / "console.log").replace(logs / f"{folder.name}.log")
+    for old in sorted(logs.glob("*.log"), key=lambda log: log.name)[:-KEPT_LOGS]:
+        old.unlink(missing_ok=True)
+
+
+def _remove(folder: Path) -> None:
+    """The record goes last: while anything is left, the machine is listed."""
+    shutil.rmtree(folder / "work", ignore_errors=True)
+    for name in ("process.json", "machine.json"):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write(path: Path, text: str) -> None:

@@ -81,9 +81,12 @@ def past(job: Job, state: JobState) -> bool:
     return job.outcome is not None or _rank(job.state) > _rank(state)
 
 
-def _rank(state: JobState) -> int:
-    """How far along a state is. Recovering leads back to placing, so it comes before it."""
-    return list(MOVES).index(JobState.CHECKING if state is JobState.RECOVERING else state)
+def _rank(state: JobState) -> float:
+    """How far along a state is. Recovering leads to placing, so it comes just before it."""
+    order = list(MOVES)
+    if state is JobState.RECOVERING:
+        return order.index(JobState.PLACING) - 0.5
+    return order.index(state)
 
 
 def enter(app: App, job_id: str, state: JobState) -> Job:

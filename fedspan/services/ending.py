@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
@@ -14,6 +15,7 @@ from fedspan.domain.jobs import Job, JobState, Outcome, cost_at, move, overrun
 from fedspan.domain.machines import Machine, Role
 from fedspan.errors import ProviderError, tree
 from fedspan.services.changes import Step, change, event
+from fedspan.services.linking import client_key
 from fedspan.stores.base import MAX_CHANGES, Change
 
 MOST_TEARDOWNS: Final = 120
@@ -72,7 +74,7 @@ def notify(app: App, job_id: str) -> dict[str, object]:
     for target in job.spec.notify:
         try:
             app.post(target.webhook, _summary(job))
-        except OSError as exc:
+        except (OSError, ValueError) as exc:
             unreached += 1
             log.warning("NotifyFailed", job=job_id, error=type(exc).__name__)
     if unreached:
@@ -92,34 +94,52 @@ def _summary(job: Job) -> dict[str, Any]:
     return {**shown, "name": job.spec.name}
 
 
-def machines(app: App, job_id: str) -> Sequence[Machine]:
-    """The job's machines on every cloud, as the clouds see them."""
-    return [m for provider in app.providers.values() for m in provider.machines(job_id)]
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """The machines that clouds show, and the clouds that could not be asked."""
+
+    machines: tuple[Machine, ...]
+    silent: tuple[str, ...] = ()
+
+
+def inventory(app: App, job_id: str | None = None) -> Inventory:
+    """The machines of a job, or of all, on every cloud. One that is down hides no other."""
+    found: list[Machine] = []
+    silent: list[str] = []
+    for name, provider in app.providers.items():
+        try:
+            found += provider.machines(job_id)
+        except ProviderError as exc:
+            log.warning("CloudSilent", job=job_id, provider=name, error=str(exc))
+            silent.append(name)
+    return Inventory(tuple(found), tuple(silent))
+
+
+def terminate(app: App, machine: Machine) -> bool:
+    """Ask for its end; False when its cloud would not hear it. Others go on being asked."""
+    try:
+        app.providers[machine.offer.provider].terminate(machine)
+    except ProviderError as exc:
+        log.warning("TerminateFailed", job=machine.job, machine=machine.id, error=str(exc))
+        return False
+    return True
 
 
 def tear_down(app: App, job_id: str) -> dict[str, object]:
     """Ask for the end of every machine; `status` is ``gone`` once no cloud shows one."""
     job = change(app, job_id, lambda job: _stopping(app, job))
     _release(app, job)
-    left = _terminated(app, job_id)
-    if not any(machine.role is Role.AGGREGATOR for machine in left):
+    for machine in inventory(app, job_id).machines:
+        terminate(app, machine)
+    left = inventory(app, job_id)
+    if not left.silent and all(one.role is not Role.AGGREGATOR for one in left.machines):
         job = change(app, job_id, lambda job: _stopped(app, job))
-    if not left:
+    if not left.machines and not left.silent:
         return {"job": job.id, "status": "gone"}
     if job.teardowns < MOST_TEARDOWNS:
         return {"job": job.id, "status": "waiting"}
     _warn_left(app, job, left)
     return {"job": job.id, "status": "abandoned"}
-
-
-def _terminated(app: App, job_id: str) -> Sequence[Machine]:
-    """Ask for the end of each machine, whatever comes of the others; those still there."""
-    for machine in machines(app, job_id):
-        try:
-            app.providers[machine.offer.provider].terminate(machine)
-        except ProviderError as exc:
-            log.warning("TerminateFailed", job=job_id, machine=machine.id, error=str(exc))
-    return machines(app, job_id)
 
 
 def _stopping(app: App, job: Job) -> Step:
@@ -132,8 +152,10 @@ def _stopping(app: App, job: Job) -> Step:
 
 def _release(app: App, job: Job) -> None:
     """From here on no site is linked to the job, and nobody waits to be told."""
-    rows: list[Change] = [app.assignments.delete(job.id, site) for site in job.spec.participants]
-    rows.append(app.waits.delete(job.id))
+    rows: list[Change] = [app.waits.delete(job.id)]
+    for site in job.spec.participants:
+        rows.append(app.assignments.delete(job.id, site))
+        rows.append(app.agents.delete(client_key(job.id, site), site))
     for start in range(0, len(rows), MAX_CHANGES):
         app.store.write(rows[start : start + MAX_CHANGES])
 
@@ -146,8 +168,9 @@ def _stopped(app: App, job: Job) -> Step:
     return Step(after.model_copy(update={"cost": cost_at(after, app.now())}))
 
 
-def _warn_left(app: App, job: Job, left: Sequence[Machine]) -> None:
-    message = f"still there: {', '.join(m.id for m in left)}; the sweep goes on removing them"
+def _warn_left(app: App, job: Job, left: Inventory) -> None:
+    shown = [machine.id for machine in left.machines] + [f"cloud {name}" for name in left.silent]
+    message = f"still there or not to be asked: {', '.join(shown)}; the sweep goes on"
     said = event(app, job, "MachinesLeft", message, level=Level.ERROR)
     change(app, job.id, lambda job: Step(job, (said,)))
 
@@ -155,6 +178,7 @@ def _warn_left(app: App, job: Job, left: Sequence[Machine]) -> None:
 def finish(app: App, job_id: str) -> dict[str, object]:
     """The job's last state."""
     job = change(app, job_id, lambda job: _finished(app, job))
+    app.store.write([app.open_jobs.delete(job_id)])
     return {"job": job.id, "state": job.state.value}
 
 

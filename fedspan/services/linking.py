@@ -9,6 +9,11 @@ from fedspan.domain.jobs import Job
 from fedspan.domain.sites import Agent
 
 
+def client_key(job_id: str, site: str) -> str:
+    """The machine that Fedspan starts for `site` in a job, where the site is of kind local."""
+    return f"{job_id}-client-{site}"
+
+
 def lost(agent: Agent, now: datetime, lost_seconds: float) -> bool:
     return (now - agent.seen).total_seconds() > lost_seconds
 
@@ -21,7 +26,7 @@ def chosen(
     The one that already does stays; else one that is not lost and idle; ties break by name. A
     machine Fedspan started for another job is none of this one's.
     """
-    started = f"{job.id}-client-{site}"
+    started = client_key(job.id, site)
     own = [a for a in agents if a.machine == started or "-client-" not in a.machine]
     free = [a for a in own if a.job in (None, job.id)]
     ranked = sorted(free, key=lambda a: (lost(a, now, lost_seconds), a.job != job.id, a.machine))

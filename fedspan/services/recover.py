@@ -9,7 +9,8 @@ from fedspan.domain.events import Level
 from fedspan.domain.jobs import Job, JobState, cost_at, move, overrun
 from fedspan.domain.machines import Role
 from fedspan.services.changes import Step, change, event
-from fedspan.services.ending import machines
+from fedspan.services.ending import inventory, terminate
+from fedspan.services.linking import client_key, lost
 
 MOST_EPOCHS: Final = 3
 """After so many lost aggregators the job ends: something is wrong that a new one will not mend."""
@@ -20,10 +21,20 @@ def recover(app: App, job_id: str) -> dict[str, object]:
     aggregator, should it come back, is refused."""
     lost = app.jobs.get(job_id).value.epoch
     job = change(app, job_id, lambda job: _next(app, job, lost))
-    for machine in machines(app, job_id):
-        if machine.role is Role.AGGREGATOR and machine.epoch < job.epoch:
-            app.providers[machine.offer.provider].terminate(machine)
+    for machine in inventory(app, job_id).machines:
+        replaced = machine.role is Role.AGGREGATOR and machine.epoch < job.epoch
+        if replaced or machine.key in _silent_clients(app, job):
+            terminate(app, machine)
     return {"job": job.id, "again": job.state is JobState.RECOVERING}
+
+
+def _silent_clients(app: App, job: Job) -> set[str]:
+    """Clients that no longer reach us, say because our address has changed: the launch that
+    follows starts them anew."""
+    keys = {site: client_key(job.id, site) for site in job.spec.participants}
+    known = {keys[site]: app.agents.find(keys[site], site) for site in keys}
+    limit = app.settings.lost_seconds
+    return {key for key, agent in known.items() if agent and lost(agent.value, app.now(), limit)}
 
 
 def _next(app: App, job: Job, lost: int) -> Step:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from fedspan.app import App
 from fedspan.domain.events import Event, Level
@@ -11,16 +12,30 @@ from fedspan.domain.reports import (
     AggregatorManifest,
     AggregatorReport,
     Desired,
+    Fault,
     Node,
     Phase,
 )
 from fedspan.domain.rounds import Round, Status
 from fedspan.domain.sites import Agent
-from fedspan.errors import NotFound, StaleEpoch
+from fedspan.errors import (
+    FedspanError,
+    JobCancelled,
+    JobError,
+    NotFound,
+    StaleEpoch,
+    StoreError,
+    TrainingFailed,
+    tree,
+)
 from fedspan.services import waits
 from fedspan.services.changes import Step, change, event
 from fedspan.services.linking import chosen, lost
 from fedspan.stores.base import Change
+
+MOST_ROUNDS: Final = 40
+"""Of one report: a transaction takes 100 changes, and a round is two, its row and its event."""
+FAULTS: Final = (JobError, StoreError)
 
 
 def report_aggregator(app: App, report: AggregatorReport) -> AggregatorManifest:
@@ -33,12 +48,31 @@ def report_aggregator(app: App, report: AggregatorReport) -> AggregatorManifest:
     if not job.ended:
         waits.renew(app, job)
         waits.settle(app, job)
-        passed = overrun(job, app.now())
-        if report.phase is Phase.FAILED and report.fault is not None:
-            waits.fail(app, job, report.fault.code, report.fault.message)
-        elif passed is not None:
-            waits.fail(app, job, type(passed).__name__, str(passed))
+        trouble = _trouble(app, job, report)
+        if trouble is not None:
+            waits.fail(app, job, type(trouble).__name__, str(trouble))
     return _manifest(app, job)
+
+
+def _trouble(app: App, job: Job, report: AggregatorReport) -> FedspanError | None:
+    """Why the job cannot go on with this aggregator, if it cannot."""
+    if report.phase is Phase.FAILED and report.fault is not None:
+        return _believed(report.fault)
+    if report.phase is Phase.DONE and job.rounds_done < job.spec.rounds and not report.rounds:
+        return TrainingFailed(
+            f"the aggregator says it is done, but only {job.rounds_done} of {job.spec.rounds} "
+            "rounds are complete"
+        )
+    return overrun(job, app.now())
+
+
+def _believed(fault: Fault) -> FedspanError:
+    """A fault as the state machine may hear it. A machine cannot cancel a job or end an
+    execution, nor have a task that is over tried again; such a code is told in the message."""
+    kind = tree().get(fault.code, FedspanError)
+    if issubclass(kind, FAULTS) and not kind.retryable and kind is not JobCancelled:
+        return kind(fault.message)
+    return TrainingFailed(f"{fault.code[:100]}: {fault.message}")
 
 
 def _taken(app: App, job: Job, report: AggregatorReport) -> Step:
@@ -71,12 +105,13 @@ def _taken(app: App, job: Job, report: AggregatorReport) -> Step:
 
 
 def _contiguous(last: int, fresh: list[Round]) -> list[Round]:
-    """The rounds that follow on the last one known, without a gap."""
+    """The rounds that follow on the last one known, without a gap; as many as one write takes
+    with their events. The aggregator sends the rest again with its next report."""
     done: list[Round] = []
     for one in sorted(fresh, key=lambda one: one.number):
         if one.number == last + 1 + len(done):
             done.append(one)
-    return done
+    return done[:MOST_ROUNDS]
 
 
 def _rows(app: App, done: list[Round]) -> Iterator[Change]:
@@ -140,9 +175,11 @@ def _manifest(app: App, job: Job) -> AggregatorManifest:
         lost=tuple(a.site for a in agents if lost(a, app.now(), app.settings.lost_seconds)),
         acknowledged=job.rounds_done,
         heartbeat_seconds=app.settings.heartbeat_seconds,
+        lease_seconds=app.settings.lease_seconds,
     )
 
 
 def _agents(app: App, job: Job, site: str) -> list[Agent]:
-    agent = chosen(app.agents.list(site), job, site, app.now(), app.settings.lost_seconds)
+    known = [agent for _, agent in app.agents.all(site)]
+    agent = chosen(known, job, site, app.now(), app.settings.lost_seconds)
     return [agent] if agent else []

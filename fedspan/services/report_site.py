@@ -20,7 +20,10 @@ def report_site(app: App, report: SiteReport) -> SiteManifest:
     _remember(app, report)
     link = _link(app, report)
     return SiteManifest(
-        desired=Desired.RUN, link=link, heartbeat_seconds=app.settings.heartbeat_seconds
+        desired=Desired.RUN,
+        link=link,
+        heartbeat_seconds=app.settings.heartbeat_seconds,
+        lease_seconds=app.settings.lease_seconds,
     )
 
 
@@ -37,9 +40,12 @@ def _remember(app: App, report: SiteReport) -> None:
 
 
 def _link(app: App, report: SiteReport) -> Link | None:
-    for assignment in app.assignments.list(report.site):
-        job = app.jobs.get(assignment.job).value
-        link = _link_to(app, job, report)
+    for assigned, _ in app.assignments.all(report.site):
+        found = app.jobs.find(assigned)
+        if found is None:
+            app.store.write([app.assignments.delete(assigned, report.site)])
+            continue
+        link = _link_to(app, found.value, report)
         if link is not None:
             return link
     return None
@@ -52,7 +58,7 @@ def _link_to(app: App, job: Job, report: SiteReport) -> Link | None:
         return None
     if aggregator.address is None or aggregator.certificate is None:
         return None
-    agents = app.agents.list(report.site)
+    agents = [agent for _, agent in app.agents.all(report.site)]
     agent = chosen(agents, job, report.site, app.now(), app.settings.lost_seconds)
     if agent is None or agent.machine != report.machine or report.site not in aggregator.linked:
         return None
@@ -64,5 +70,5 @@ def _link_to(app: App, job: Job, report: SiteReport) -> Link | None:
         epoch=aggregator.epoch,
         address=aggregator.address,
         certificate=aggregator.certificate,
-        dataset=dataset,
+        dataset=dataset.model_copy(update={"path": ""}),
     )

@@ -1,6 +1,8 @@
-"""Unfinished jobs go on after the control plane was lost."""
+"""Unfinished jobs go on after the control plane, or an execution, was lost."""
 
 from __future__ import annotations
+
+from typing import Final
 
 from fedspan.app import App
 from fedspan.domain.jobs import Job
@@ -8,18 +10,43 @@ from fedspan.errors import Superseded
 from fedspan.services.changes import Step, change, event
 from fedspan.services.submit import execution_input, execution_name
 
+GRACE_SECONDS: Final = 60.0
+"""A job that has been in its state for less is given time: its execution may be on its way."""
+
 
 def resume(app: App) -> list[str]:
     """Start an execution for every job that has not ended. Its steps that are done pass by."""
-    unfinished = [id for id, job in app.jobs.all() if not job.ended]
-    for job_id in unfinished:
-        job = change(app, job_id, lambda job: _again(app, job))
+    return [id for id in app.open_jobs.ids() if _carried_on(app, id)]
+
+
+def revive(app: App) -> list[str]:
+    """As `resume`, for the jobs whose execution is gone: it was never started, or was aborted."""
+    dead = []
+    for id in app.open_jobs.ids():
+        found = app.jobs.find(id)
+        if found is None or found.value.ended:
+            app.store.write([app.open_jobs.delete(id)])
+        elif _abandoned(app, found.value):
+            dead.append(id)
+    return [id for id in dead if _carried_on(app, id)]
+
+
+def _abandoned(app: App, job: Job) -> bool:
+    waited = (app.now() - job.since).total_seconds()
+    return waited > GRACE_SECONDS and not app.executions.alive(execution_name(job))
+
+
+def _carried_on(app: App, job_id: str) -> bool:
+    job = change(app, job_id, lambda job: _again(app, job))
+    if not job.ended:
         app.executions.start(execution_name(job), execution_input(app, job))
-    return unfinished
+    return not job.ended
 
 
 def _again(app: App, job: Job) -> Step:
-    said = event(app, job, "JobResumed", f"the control plane is back; going on from {job.state}")
+    if job.ended:
+        return Step(job)
+    said = event(app, job, "JobResumed", f"nobody carried it on; going on from {job.state}")
     after = job.model_copy(update={"attempt": job.attempt + 1})
     return Step(after, (said,), also=(app.waits.delete(job.id),))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 from fedspan.access import Caller, CallerRole
@@ -14,6 +15,7 @@ from fedspan.errors import NoCapacity
 from fedspan.placement import cheapest
 from fedspan.services.changes import Step, change, enter, event, past
 from fedspan.services.examine import examine
+from fedspan.services.linking import client_key
 
 TOKEN_LIFETIME = timedelta(days=8)
 """Longer than any deadline: a machine cannot renew its token."""
@@ -58,12 +60,12 @@ def launch(app: App, job_id: str) -> dict[str, object]:
         return {"job": job.id, "epoch": job.epoch}
     offer = job.aggregator.offer
     app.providers[offer.provider].launch(job_id, _aggregator_machine(app, job, offer))
+    change(app, job_id, lambda job: _launched(app, job))
     for name in job.spec.participants:
         site = app.sites.get(name).value
         _assign(app, job, name)
         if site.kind is SiteKind.LOCAL:
             _launch_client(app, job, site)
-    change(app, job_id, lambda job: _launched(app, job))
     return {"job": job.id, "epoch": job.epoch}
 
 
@@ -87,10 +89,6 @@ def aggregator_key(job: Job) -> str:
     return f"{job.id}-aggregator-{job.epoch}"
 
 
-def client_key(job: Job, site: str) -> str:
-    return f"{job.id}-client-{site}"
-
-
 def _aggregator_machine(app: App, job: Job, offer: Offer) -> MachineSpec:
     caller = Caller(role=CallerRole.AGGREGATOR, job=job.id, epoch=job.epoch)
     return MachineSpec(
@@ -112,7 +110,7 @@ def _launch_client(app: App, job: Job, site: Site) -> None:
     provider = app.providers.get("local")
     if provider is None:
         raise NoCapacity(f"site {site.name} is of kind local, which this installation cannot start")
-    key = client_key(job, site.name)
+    key = client_key(job.id, site.name)
     caller = Caller(role=CallerRole.SITE, site=site.name)
     offer = cheapest(provider.offers(site.need), site.need)
     environment = {
@@ -120,6 +118,7 @@ def _launch_client(app: App, job: Job, site: Site) -> None:
         "FEDSPAN_TOKEN": app.tokens.issue(caller, app.now(), TOKEN_LIFETIME),
         "FEDSPAN_SITE": site.name,
         "FEDSPAN_MACHINE": key,
+        "FEDSPAN_DATASETS": json.dumps({one.name: one.path for one in site.datasets}),
         "OMP_NUM_THREADS": str(site.need.vcpus),
     }
     spec = MachineSpec(key=key, role=Role.CLIENT, epoch=1, offer=offer, environment=environment)

@@ -8,7 +8,7 @@ from typing import Any
 from fedspan.app import App
 from fedspan.domain.jobs import Job
 from fedspan.domain.spec import JobSpec
-from fedspan.domain.waits import Submission
+from fedspan.domain.waits import OpenJob, Submission
 from fedspan.errors import Conflict, InvalidRequest
 from fedspan.services.changes import event
 from fedspan.services.examine import examine, program_key
@@ -38,7 +38,7 @@ def submit(app: App, spec: JobSpec, *, key: str | None = None, dry_run: bool = F
         return job
     known = app.submissions.find(key) if key else None
     if known is not None:
-        return app.jobs.get(known.value.job).value
+        return _started(app, app.jobs.get(known.value.job).value)
     return _started(app, _created(app, job, key))
 
 
@@ -47,6 +47,7 @@ def _created(app: App, job: Job, key: str | None) -> Job:
     changes = [
         app.jobs.put(job, job.id, expected=0),
         app.events.put(said, "00000001-000", job.id, expected=0),
+        app.open_jobs.put(OpenJob(job=job.id), job.id, expected=0),
     ]
     if key:
         submission = Submission(key=key, job=job.id)
@@ -61,6 +62,9 @@ def _created(app: App, job: Job, key: str | None) -> Job:
 
 
 def _started(app: App, job: Job) -> Job:
+    """A call that is repeated because this failed finds the job and starts it."""
+    if job.ended:
+        return job
     app.executions.start(execution_name(job), execution_input(app, job))
     return job
 

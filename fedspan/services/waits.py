@@ -30,10 +30,9 @@ def await_trained(app: App, job_id: str, token: str) -> dict[str, object]:
 
 def settle(app: App, job: Job) -> None:
     """Tell the waiting task what the job's record already knows."""
-    found = app.waits.find(job.id)
-    if found is None:
+    wait = _waiting(app, job)
+    if wait is None:
         return
-    wait = found.value
     if job.cancel_requested:
         app.executions.fail(wait.token, "JobCancelled", f"job {job.id} was cancelled")
     elif _reached(job, wait):
@@ -42,15 +41,21 @@ def settle(app: App, job: Job) -> None:
 
 def renew(app: App, job: Job) -> None:
     """The aggregator is alive."""
-    found = app.waits.find(job.id)
-    if found is not None and found.value.epoch == job.epoch:
-        app.executions.heartbeat(found.value.token)
+    wait = _waiting(app, job)
+    if wait is not None:
+        app.executions.heartbeat(wait.token)
 
 
 def fail(app: App, job: Job, error: str, cause: str) -> bool:
     """Fail whatever the job's execution waits for with the class name `error`."""
+    wait = _waiting(app, job)
+    return wait is not None and app.executions.fail(wait.token, error, cause)
+
+
+def _waiting(app: App, job: Job) -> Wait | None:
+    """What is waited for in the job's present epoch: a word about an earlier one is stale."""
     found = app.waits.find(job.id)
-    return found is not None and app.executions.fail(found.value.token, error, cause)
+    return found.value if found is not None and found.value.epoch == job.epoch else None
 
 
 def _reached(job: Job, wait: Wait) -> bool:

@@ -108,12 +108,15 @@ def ended(runner: Runner, name: str) -> str:
 
 
 def test_a_task_that_is_told_of_success_completes(runner: Runner) -> None:
+    assert not runner.executions.alive("one")
     runner.executions.start("one", {"job": "j"})
     token = runner.token()
 
+    assert runner.executions.alive("one")
     assert runner.executions.heartbeat(token)
     assert runner.executions.succeed(token, {"done": True})
     assert ended(runner, "one") == "SUCCEEDED"
+    assert not runner.executions.alive("one")
 
 
 def test_a_task_that_is_told_of_failure_fails(runner: Runner) -> None:
@@ -130,6 +133,8 @@ def test_one_name_starts_one_execution(runner: Runner) -> None:
     assert runner.executions.succeed(token, {})
 
     assert ended(runner, "three") == "SUCCEEDED"
+    runner.executions.start("three", {"job": "j"})
+    assert not runner.executions.alive("three")
 
 
 def test_a_token_nobody_waits_on_is_no_error(runner: Runner) -> None:

@@ -111,15 +111,22 @@ def test_a_bad_spec_is_answered_with_each_fault_and_creates_nothing(api: Api) ->
 
 @pytest.mark.parametrize(
     ("body", "status"),
-    [(b"{", 400), (b"[]", 400), (b"{" + b" " * (5 * 1024 * 1024), 413), (b"\xff", 400)],
-    ids=["no-json", "no-object", "five-megabytes", "no-text"],
+    [
+        (b"{", 400),
+        (b"[]", 400),
+        (b"{" + b" " * (5 * 1024 * 1024), 413),
+        (b"\xff", 400),
+        (b"[" * 100_000, 400),
+    ],
+    ids=["no-json", "no-object", "five-megabytes", "no-text", "a-deep-hole"],
 )
 def test_a_body_that_is_no_spec_is_refused(api: Api, body: bytes, status: int) -> None:
     assert api.call("POST", "/v1/jobs", body, ADMIN).status_code == status
 
 
-def test_a_body_beyond_the_gateways_limit_is_not_read(api: Api) -> None:
-    answer = api.call("GET", "/v1/health", **{"Content-Length": str(11 * 1024 * 1024)})
+@pytest.mark.parametrize("length", [str(11 * 1024 * 1024), "9" * 5000, "²", "-1", "ten"])
+def test_a_body_beyond_the_gateways_limit_is_not_read(api: Api, length: str) -> None:
+    answer = api.call("GET", "/v1/health", **{"Content-Length": length})
 
     assert answer.status_code == 413
 
@@ -129,6 +136,44 @@ def test_a_body_beyond_the_gateways_limit_is_not_read(api: Api) -> None:
 )
 def test_without_a_token_nothing_opens(api: Api, path: str) -> None:
     assert api.call("GET", path).status_code == 401
+
+
+TAKING_A_BODY = (
+    ("POST", "/v1/jobs"),
+    ("PUT", "/v1/sites/seoul"),
+    ("POST", "/v1/reports/aggregator"),
+    ("POST", "/v1/reports/site"),
+)
+
+
+@pytest.mark.parametrize(("method", "path"), TAKING_A_BODY)
+@pytest.mark.parametrize("token", ["", "Bearer e30.e30.x", "Bearer ²", "Basic eA=="])
+def test_the_body_of_a_stranger_is_not_parsed(
+    api: Api, method: str, path: str, token: str
+) -> None:
+    answer = api.call(method, path, b"{", Authorization=token)
+
+    assert answer.status_code == 401
+    assert "JSON" not in answer.text
+
+
+@pytest.mark.parametrize(("method", "path"), TAKING_A_BODY)
+def test_the_body_of_one_who_may_not_is_not_parsed_and_all_hear_the_same(
+    api: Api, method: str, path: str
+) -> None:
+    may = {"aggregator": CallerRole.AGGREGATOR, "site": CallerRole.SITE}.get(path.split("/")[-1])
+    others = [Caller(role=role, job="j", epoch=1) for role in CallerRole if role is not may]
+    if may is None:
+        others = [one for one in others if one.role not in (CallerRole.OPERATOR, CallerRole.ADMIN)]
+    heard = {api.call(method, path, b"{", who).text for who in others}
+
+    assert [json.loads(one)["type"] for one in heard] == ["NotFound"]
+    assert "JSON" not in heard.pop()
+
+
+def test_a_stranger_learns_nothing_of_the_query(api: Api) -> None:
+    for path in ("/v1/jobs?limit=ten", "/v1/models?limit=ten"):
+        assert api.call("GET", path).status_code == 401
 
 
 def test_a_token_of_another_installation_is_refused_and_not_repeated(api: Api) -> None:
@@ -200,7 +245,7 @@ def test_sites_are_put_and_removed(api: Api) -> None:
     assert api.call("GET", "/v1/sites/jeju", who=VIEWER).status_code == 404
 
 
-@pytest.mark.parametrize("limit", ["0", "501", "ten"])
+@pytest.mark.parametrize("limit", ["0", "501", "ten", "²", "٣", "9" * 5000])
 def test_a_limit_out_of_range_is_named(api: Api, limit: str) -> None:
     answer = api.call("GET", f"/v1/jobs?limit={limit}", who=VIEWER)
 

@@ -44,4 +44,9 @@ def test_the_schedule_sweeps(tmp_path: Path) -> None:
         event = client.events.generate_cw_event(
             "aws.events", "Scheduled Event", {}, [], "us-east-1"
         )
-        assert client.lambda_.invoke("sweep", event).payload == {"removed": [], "lost": []}
+        assert client.lambda_.invoke("sweep", event).payload == {
+            "removed": [],
+            "stuck": [],
+            "lost": [],
+            "revived": [],
+        }

@@ -17,6 +17,7 @@ from fedspan.domain.reports import AggregatorReport, Phase, SiteReport
 from fedspan.domain.rounds import Checkpoint, Metrics, Participation, Round, Status
 from fedspan.domain.sites import Dataset, Site
 from fedspan.domain.spec import JobSpec
+from fedspan.errors import FedspanError
 from fedspan.objects.folder import FolderObjects
 from fedspan.providers.memory import MemoryProvider
 from fedspan.services.sites import register_site
@@ -45,9 +46,16 @@ class StillExecutions:
 
     started: dict[str, dict[str, Any]] = field(default_factory=dict)
     told: list[tuple[str, str]] = field(default_factory=list)
+    refuse: FedspanError | None = None
 
     def start(self, name: str, payload: dict[str, Any]) -> None:
+        if self.refuse is not None:
+            refused, self.refuse = self.refuse, None
+            raise refused
         self.started.setdefault(name, payload)
+
+    def alive(self, name: str) -> bool:
+        return name in self.started
 
     def succeed(self, token: str, output: dict[str, Any]) -> bool:
         self.told.append((token, "succeeded"))

@@ -11,15 +11,18 @@ from fedspan.domain.jobs import ENDED, MOVES, JobState, Progress, move
 from fedspan.domain.reports import Desired, Fault, Phase
 from fedspan.domain.rounds import Participation, Status
 from fedspan.domain.sites import Site
-from fedspan.domain.waits import Until
+from fedspan.domain.waits import Assignment, Until
 from fedspan.errors import (
     Conflict,
     IllegalMove,
     InvalidModel,
     InvalidRequest,
     JobCancelled,
+    NoCapacity,
     NotFound,
+    ProviderError,
     StaleEpoch,
+    Throttled,
 )
 from fedspan.services import ending, keep, steps, sweep, waits
 from fedspan.services.cancel import cancel, delete
@@ -283,7 +286,7 @@ class TestEnding:
 
     def test_the_sweep_removes_machines_nobody_wants(self, here: World) -> None:
         job = launched(here)
-        assert sweep.sweep(here.app) == {"removed": [], "lost": []}
+        assert sweep.sweep(here.app)["removed"] == []
         ending.give_up(here.app, job, {"Error": "NoCapacity", "Cause": ""})
         ending.tear_down(here.app, job)
         ending.finish(here.app, job)
@@ -352,6 +355,174 @@ class TestLimits:
         ending.finish(here.app, job)
 
         assert here.app.jobs.get(job).value.cost == price + price // 2
+
+
+class TestWhatAReviewFound:
+    """Each was a way to lose a job, a machine or a secret."""
+
+    def test_a_long_absence_of_the_control_plane_loses_no_round(self, here: World) -> None:
+        job = training(here, rounds=120)
+        backlog = tuple(a_round(here.app, job, number) for number in range(1, 121))
+        seq, known = 2, 0
+        while known < 120:
+            report = aggregator_says(job, seq, Phase.DONE, rounds=backlog[known:])
+            answer = report_aggregator(here.app, report)
+            assert answer.acknowledged > known
+            seq, known = seq + 1, answer.acknowledged
+
+        assert len(here.app.rounds.ids(job)) == 120
+
+    def test_machines_of_past_jobs_are_forgotten(self, here: World) -> None:
+        job = training(here)
+        report_site(here.app, site_says(job, "seoul", 1))
+        ending.tear_down(here.app, job)
+
+        assert here.app.agents.ids("seoul") == []
+
+    def test_an_execution_started_anew_goes_on_from_recovering(self, here: World) -> None:
+        job = training(here)
+        recover(here.app, job)
+        assert here.app.jobs.get(job).value.state is JobState.RECOVERING
+        resume(here.app)
+        steps.check(here.app, job)
+        steps.place(here.app, job)
+
+        assert here.app.jobs.get(job).value.state is JobState.PLACING
+
+    def test_a_submission_whose_execution_did_not_start_is_started_by_its_repeat(
+        self, here: World
+    ) -> None:
+        executions = here.app.executions
+        executions.refuse = Throttled("later")  # type: ignore[attr-defined]
+        with pytest.raises(Throttled):
+            submit(here.app, spec(), key="k")
+        job = submit(here.app, spec(), key="k")
+
+        assert set(executions.started) == {f"{job.id}-1"}  # type: ignore[attr-defined]
+        assert len(here.app.jobs.list()) == 1
+
+    def test_the_sweep_carries_on_a_job_whose_execution_is_gone(self, here: World) -> None:
+        job = training(here)
+        here.app.executions.started.clear()  # type: ignore[attr-defined]
+        assert sweep.sweep(here.app)["revived"] == []
+        here.clock.tick(61)
+
+        assert sweep.sweep(here.app)["revived"] == [job]
+        assert set(here.app.executions.started) == {f"{job}-2"}  # type: ignore[attr-defined]
+
+    @pytest.mark.parametrize(
+        ("code", "told"),
+        [
+            ("AggregatorLost", "AggregatorLost"),
+            ("ParticipantsMissing", "ParticipantsMissing"),
+            ("StorageFull", "StorageFull"),
+            ("Superseded", "TrainingFailed"),
+            ("JobCancelled", "TrainingFailed"),
+            ("Conflict", "TrainingFailed"),
+            ("StoreUnavailable", "TrainingFailed"),
+            ("States.ALL", "TrainingFailed"),
+            ("x" * 1000, "TrainingFailed"),
+        ],
+    )
+    def test_a_machine_ends_its_job_only_by_a_fault(
+        self, here: World, code: str, told: str
+    ) -> None:
+        job = training(here)
+        fault = Fault(code=code, message="why")
+        report_aggregator(here.app, aggregator_says(job, 2, Phase.FAILED, fault=fault))
+
+        assert here.app.executions.told[-1] == ("token", told)  # type: ignore[attr-defined]
+
+    def test_a_machine_that_resists_keeps_no_other(self, here: World) -> None:
+        job = training(here)
+        ending.give_up(here.app, job, {"Error": "Denied", "Cause": "no"})
+        here.cloud.fail_terminate = [ProviderError("500")]
+
+        assert ending.tear_down(here.app, job)["status"] == "waiting"
+        assert len(here.cloud.machines()) == 1
+        assert ending.tear_down(here.app, job)["status"] == "gone"
+
+    def test_a_cloud_that_cannot_be_asked_is_not_taken_for_empty(self, here: World) -> None:
+        job = training(here)
+        ending.give_up(here.app, job, {"Error": "Denied", "Cause": "no"})
+        ending.tear_down(here.app, job)
+        here.cloud.fail_next = ProviderError("down")
+
+        assert ending.tear_down(here.app, job)["status"] in ("waiting", "gone")
+        assert sweep.sweep(here.app)["stuck"] == []
+
+    def test_the_sweep_removes_an_aggregator_that_was_replaced(self, here: World) -> None:
+        job = training(here)
+        here.cloud.fail_terminate = [ProviderError("500")]
+        recover(here.app, job)
+        assert any(m.epoch == 1 and "aggregator" in m.key for m in here.cloud.machines())
+
+        assert sweep.sweep(here.app)["removed"] == [f"{job}-aggregator-1"]
+
+    def test_a_word_about_an_earlier_epoch_reaches_no_later_wait(self, here: World) -> None:
+        job = training(here)
+        before = here.app.jobs.get(job).value
+        recover(here.app, job)
+        steps.place(here.app, job)
+        steps.launch(here.app, job)
+        waits.await_ready(here.app, job, "second")
+        here.app.executions.told.clear()  # type: ignore[attr-defined]
+
+        assert waits.fail(here.app, before, "AggregatorLost", "its machine has ended") is False
+        assert here.app.executions.told == []  # type: ignore[attr-defined]
+
+    def test_done_without_all_rounds_is_a_failure_and_no_wait(self, here: World) -> None:
+        job = training(here)
+        report_aggregator(here.app, aggregator_says(job, 2, Phase.DONE))
+
+        assert here.app.executions.told[-1] == ("token", "TrainingFailed")  # type: ignore[attr-defined]
+
+    def test_a_site_outlives_the_record_of_a_job_it_was_assigned_to(self, here: World) -> None:
+        gone = Assignment(site="seoul", job="gone")
+        here.app.store.write([here.app.assignments.put(gone, "gone", "seoul", expected=0)])
+
+        assert report_site(here.app, site_says("gone", "seoul", 1)).link is None
+        assert here.app.assignments.list("seoul") == []
+
+    def test_an_aggregator_is_paid_for_though_a_client_could_not_start(self, here: World) -> None:
+        job = submit(here.app, spec()).id
+        steps.check(here.app, job)
+        steps.place(here.app, job)
+        launch, here.cloud.launch = here.cloud.launch, None  # type: ignore[method-assign, assignment]
+
+        def one_only(job_id: str, machine: Any) -> Any:
+            if "client" in machine.key:
+                raise NoCapacity("sold out")
+            return launch(job_id, machine)
+
+        here.cloud.launch = one_only  # type: ignore[method-assign]
+        with pytest.raises(NoCapacity):
+            steps.launch(here.app, job)
+        here.clock.tick(3600)
+        ending.give_up(here.app, job, {"Error": "NoCapacity", "Cause": "sold out"})
+        ending.tear_down(here.app, job)
+
+        assert here.app.jobs.get(job).value.cost == 30_000
+
+    def test_no_path_of_a_site_travels_and_none_changes_under_a_job(self, here: World) -> None:
+        job = launched(here)
+        report_site(here.app, site_says(job, "seoul", 1))
+        report_aggregator(here.app, aggregator_says(job, 1, Phase.READY, linked=("seoul",)))
+        link = report_site(here.app, site_says(job, "seoul", 2)).link
+
+        assert link is not None and link.dataset.path == ""
+        with pytest.raises(Conflict, match="takes part"):
+            register_site(here.app, Site(name="seoul", datasets=(dataset(path="/etc/other"),)))
+
+    def test_a_client_that_no_longer_reaches_us_is_started_anew(self, here: World) -> None:
+        job = training(here)
+        report_site(here.app, site_says(job, "seoul", 1))
+        here.clock.tick(16)
+        report_site(here.app, site_says(job, "busan", 1))
+        recover(here.app, job)
+
+        assert f"{job}-client-seoul" not in {m.key for m in here.cloud.machines()}
+        assert f"{job}-client-busan" in {m.key for m in here.cloud.machines()}
 
 
 class TestKeeping:

@@ -48,7 +48,9 @@ from tests.support.world import spec, spec_document
         ({"limits": {"deadline": "2 hours"}}, "'2 hours' is no duration; write 90s, 10m, 2h"),
         ({"limits": {"budget_usd": -1}}, "limits.budget_usd: input should be greater than 0"),
         ({"data": {"dataset": "d", "holdout": 1}}, "data.holdout: input should be less than 1"),
-        ({"notify": [{"webhook": "ftp://x"}]}, "notify.0.webhook: string should match"),
+        ({"notify": [{"webhook": "ftp://x"}]}, "is no address; write https://host/path"),
+        ({"notify": [{"webhook": "http://["}]}, "notify.0.webhook"),
+        ({"limits": {"deadline": "60d"}}, "limits.deadline: input should be less than or equal"),
         ({"seed": -1}, "seed: input should be greater than or equal to 0"),
     ],
 )
