@@ -54,6 +54,14 @@ def report_aggregator(app: App, report: AggregatorReport) -> AggregatorManifest:
     return _manifest(app, job)
 
 
+def aggregator_manifest(app: App, job_id: str, epoch: int) -> AggregatorManifest:
+    """How the aggregator should be, for one that asks without reporting."""
+    job = app.jobs.get(job_id).value
+    if job.aggregator is None or job.epoch != epoch:
+        raise StaleEpoch(f"job {job.id} is at epoch {job.epoch}, not {epoch}")
+    return _manifest(app, job)
+
+
 def _trouble(app: App, job: Job, report: AggregatorReport) -> FedspanError | None:
     """Why the job cannot go on with this aggregator, if it cannot."""
     if report.phase is Phase.FAILED and report.fault is not None:

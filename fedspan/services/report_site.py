@@ -14,11 +14,15 @@ LINKED = (JobState.LAUNCHING, JobState.LINKING, JobState.TRAINING)
 
 def report_site(app: App, report: SiteReport) -> SiteManifest:
     """Take in a report. An echo changes nothing and is answered all the same."""
-    site = app.sites.find(report.site)
-    if site is None:
+    if app.sites.find(report.site) is None:
         raise NotFound(f"no site {report.site!r}")
     _remember(app, report)
-    link = _link(app, report)
+    return site_manifest(app, report.site, report.machine)
+
+
+def site_manifest(app: App, site: str, machine: str) -> SiteManifest:
+    """How the machine should be. One that has not reported is linked to nothing."""
+    link = _link(app, site, machine)
     return SiteManifest(
         desired=Desired.RUN,
         link=link,
@@ -39,30 +43,30 @@ def _remember(app: App, report: SiteReport) -> None:
         return  # a newer report of this machine was faster; it says all that matters
 
 
-def _link(app: App, report: SiteReport) -> Link | None:
-    for assigned, _ in app.assignments.all(report.site):
+def _link(app: App, site: str, machine: str) -> Link | None:
+    for assigned, _ in app.assignments.all(site):
         found = app.jobs.find(assigned)
         if found is None:
-            app.store.write([app.assignments.delete(assigned, report.site)])
+            app.store.write([app.assignments.delete(assigned, site)])
             continue
-        link = _link_to(app, found.value, report)
+        link = _link_to(app, found.value, site, machine)
         if link is not None:
             return link
     return None
 
 
-def _link_to(app: App, job: Job, report: SiteReport) -> Link | None:
+def _link_to(app: App, job: Job, site: str, machine: str) -> Link | None:
     """The way to the job's aggregator, once it has let this machine's key in."""
     aggregator = job.aggregator
     if job.state not in LINKED or job.outcome is not None or aggregator is None:
         return None
     if aggregator.address is None or aggregator.certificate is None:
         return None
-    agents = [agent for _, agent in app.agents.all(report.site)]
-    agent = chosen(agents, job, report.site, app.now(), app.settings.lost_seconds)
-    if agent is None or agent.machine != report.machine or report.site not in aggregator.linked:
+    agents = [agent for _, agent in app.agents.all(site)]
+    agent = chosen(agents, job, site, app.now(), app.settings.lost_seconds)
+    if agent is None or agent.machine != machine or site not in aggregator.linked:
         return None
-    dataset = app.sites.get(report.site).value.dataset(job.spec.data.dataset)
+    dataset = app.sites.get(site).value.dataset(job.spec.data.dataset)
     if dataset is None:
         return None
     return Link(

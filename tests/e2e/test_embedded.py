@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -32,6 +33,7 @@ class Installation:
     """A home of its own, and the commands run on it."""
 
     home: Home
+    port: int = field(default_factory=lambda: free_port())
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
@@ -57,7 +59,7 @@ class Installation:
         return json.loads(ran.stdout)
 
     def up(self) -> subprocess.Popen[str]:
-        made = self.start("up")
+        made = self.start("up", "--port", str(self.port))
         until(lambda: self.home.running() is not None, "the control plane is up", made)
         return made
 
@@ -88,6 +90,12 @@ class Installation:
             if role in machine:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def until(
@@ -230,7 +238,7 @@ def test_a_killed_participant_is_done_without_when_the_quorum_allows(here: Insta
 
 def test_two_control_planes_on_one_home_are_one_too_many(here: Installation) -> None:
     first = here.up()
-    second = here.run("up")
+    second = here.run("up", "--port", str(free_port()))
 
     assert second.returncode == 3
     assert f"process {first.pid}" in second.stderr
