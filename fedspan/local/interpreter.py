@@ -77,11 +77,11 @@ class Interpreter:
                 self._backend.start_execution(self._arn, name, json.dumps(payload))
 
     def _forget(self) -> None:
-        """Keep the last executions that ended; the store has what came of the others."""
+        """Keep the last executions that ended; the store has what came of the others. The list
+        is replaced, not changed: another thread may be looking for a token in it."""
         for machine in self._backend.state_machines:
-            ended = [one for one in machine.executions if one.status != "RUNNING"]
-            for one in ended[:-KEPT]:
-                machine.executions.remove(one)
+            old = [one for one in machine.executions if one.status != "RUNNING"][:-KEPT]
+            machine.executions = [one for one in machine.executions if one not in old]
 
     def alive(self, name: str) -> bool:
         return self.status(name) == "RUNNING"

@@ -15,7 +15,7 @@ import requests
 
 from fedspan.executions.base import Executions
 from fedspan.executions.stepfunctions import StepFunctions
-from fedspan.local.interpreter import Interpreter
+from fedspan.local.interpreter import KEPT, Interpreter
 
 PATIENCE = 30.0
 
@@ -168,3 +168,16 @@ def test_the_interpreter_answers_a_lambda_that_completes_its_own_task(tmp_path: 
     runner = Runner(runs, str, lambda name: runs.status(name) or "")
 
     assert ended(runner, "own") == "SUCCEEDED"
+
+
+def test_the_interpreter_forgets_executions_that_ended_long_ago(tmp_path: Path) -> None:
+    file = tmp_path / "passing.asl.json"
+    file.write_text(json.dumps({"StartAt": "P", "States": {"P": {"Type": "Pass", "End": True}}}))
+    runs = Interpreter(file, {})
+    runner = Runner(runs, str, lambda name: runs.status(name) or "")
+    for number in range(KEPT + 10):
+        runs.start(f"run-{number}", {})
+        assert ended(runner, f"run-{number}") == "SUCCEEDED"
+
+    assert runs.status("run-0") is None
+    assert runs.status(f"run-{KEPT + 9}") == "SUCCEEDED"
