@@ -2,17 +2,19 @@
 
 Told of an aggregator it starts a SuperNode linked to it, and the warm SuperExec that forks a
 ClientApp for each message; told of none it stops them. Connections only go out. The data and
-the private key never leave the machine, and the token is no part of a child's environment.
+the private key never leave the machine, and the token is no part of a child's environment. Of
+data the API knows names: which file a name stands for is told by this machine's environment.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import random
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
 from typing import Final
@@ -25,11 +27,15 @@ from fedspan.flower.aggregator import free_port
 from fedspan.flower.certificates import LOOPBACK, NodeKey, node_key, write_secret
 from fedspan.flower.files import LINK, WORK
 from fedspan.flower.reporting import API, Api, Away, Dismissed, Pace, Sequence, logger, wanted
+from fedspan.flower.texts import plain
 from fedspan.flower.warm import TOKEN, Child, Family, Stop
 from fedspan.flower.workers import QUIET, Workers, warm_up_client
 
 SITE: Final = "FEDSPAN_SITE"
 MACHINE: Final = "FEDSPAN_MACHINE"
+DATASETS: Final = "FEDSPAN_DATASETS"
+"""Environment: a JSON object, the file of each dataset by its name."""
+
 TICK_SECONDS: Final = 0.05
 RESTART_SECONDS: Final = (0.25, 5.0)
 USED_AFTER_SECONDS: Final = 10.0
@@ -44,11 +50,20 @@ class Settings:
     site: str
     machine: str
     work: Path
+    datasets: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_env(cls) -> Settings:
         work = Path(os.environ.get(WORK) or Path.cwd()).resolve()
-        return cls(wanted(API), wanted(SITE), wanted(MACHINE), work)
+        return cls(wanted(API), wanted(SITE), wanted(MACHINE), work, _datasets())
+
+
+def _datasets() -> dict[str, str]:
+    try:
+        found = json.loads(os.environ.get(DATASETS) or "{}")
+        return {name: str(Path(path).absolute()) for name, path in found.items() if path}
+    except (ValueError, TypeError, AttributeError):
+        raise SystemExit(f"{DATASETS}: want a JSON object of names and paths") from None
 
 
 class Node:
@@ -60,10 +75,12 @@ class Node:
         self._work = settings.work
         write_secret(self._work / "superexec.secret", token_hex(32).encode())
         (self._work / "ca.pem").write_text(link.certificate, encoding="utf-8")
-        (self._work / "link.json").write_text(link.model_dump_json(), encoding="utf-8")
+        opened = {"path": settings.datasets[link.dataset.name]}  # ours, whatever the link says
+        told = link.model_copy(update={"dataset": link.dataset.model_copy(update=opened)})
+        (self._work / "link.json").write_text(told.model_dump_json(), encoding="utf-8")
         port = free_port()
         supernode = workers.supernode(self._supernode_options(settings.site, port))
-        superexec = workers.superexec(self._superexec_options(port), self._work / "clientapp.ended")
+        superexec = workers.superexec(self._superexec_options(port))
         self.children = (supernode, superexec)
 
     def ended(self) -> Child | None:
@@ -103,6 +120,7 @@ class Agent:
         self._failures = 0
         self._not_before = 0.0
         self._message = ""
+        self._known_key = ""
         psutil.cpu_percent(None)  # the next call tells of the time since this one
         self._key = self._new_key()
 
@@ -113,6 +131,8 @@ class Agent:
             self._look_after_node()
             self._make_it_so()
             if self._pace.due() and not self.report():
+                return 0
+            if self._pace.gave_up(self._log):
                 return 0
             time.sleep(TICK_SECONDS)
         return stop.code
@@ -135,8 +155,10 @@ class Agent:
         if self._node and self._node.link != self._link:
             self._stop_node(fresh_key=True)
             self._failures, self._not_before = 0, 0.0
-        reported = not self._pace.due()  # a new key must be known before it is used
-        if self._link and not self._node and reported and time.monotonic() >= self._not_before:
+        if not self._link or self._node or self._lacks():
+            return
+        known = self._known_key == self._key.public  # a new key must be, before it is used
+        if known and time.monotonic() >= self._not_before:
             self._workers = Workers(self._family, stock=self._stock)
             self._node = Node(self._link, self._key, self._settings, self._workers)
             self._pace.at_once()
@@ -154,8 +176,9 @@ class Agent:
 
     def report(self) -> bool:
         """Say how things are and take in how they should be; False when that is: gone."""
+        word = self._word()
         try:
-            manifest = self._api.post("/v1/reports/site", self._word(), SiteManifest)
+            manifest = self._api.post("/v1/reports/site", word, SiteManifest)
         except Away as exc:
             self._pace.failed(exc, self._log)
             return True
@@ -164,8 +187,12 @@ class Agent:
             self._link = None
             self._pace.failed(exc, self._log)
             return True
-        self._pace.succeeded(manifest.heartbeat_seconds)
-        self._link = manifest.link
+        self._pace.succeeded(manifest.heartbeat_seconds, manifest.lease_seconds)
+        self._known_key = word.public_key
+        changed, self._link = manifest.link != self._link, manifest.link
+        if changed and self._lacks():
+            self._log.warning("%s", self._lacks())
+            self._pace.at_once()
         return manifest.desired is Desired.RUN
 
     def _word(self) -> SiteReport:
@@ -182,8 +209,14 @@ class Agent:
             ),
             job=self._node.link.job if self._node else None,
             running=self._node is not None,
-            message=self._message,
+            message=plain(self._lacks() or self._message),
         )
+
+    def _lacks(self) -> str:
+        """Why the link cannot be followed here, as long as that is so."""
+        if self._link is None or self._link.dataset.name in self._settings.datasets:
+            return ""
+        return f"offers no dataset {self._link.dataset.name!r} here"
 
     def _new_key(self) -> NodeKey:
         return node_key(self._settings.work / "node.key")
@@ -195,7 +228,8 @@ class Agent:
 
 
 def main() -> int:
-    """Run the agent of this machine. Exit codes: 0 told to stop by the API, 143 by a signal."""
+    """Run the agent of this machine. Exit codes: 0 told to stop by the API, or told nothing for
+    the length of its lease; 143 by a signal."""
     settings = Settings.from_env()
     api = Api(settings.api, wanted(TOKEN))
     os.environ.pop(TOKEN)

@@ -8,8 +8,9 @@
     the commit record with the hashes of both and the round's metrics, written last.
 
 A round exists when its record does and the hashes match. Nothing points to the latest: a listing
-finds it, and a listing cannot be half written. Training is deterministic, so a round done again
-gives the same bytes and repeats the same commit.
+finds it, and a listing cannot be half written. A round beyond a gap does not count: what is
+missing could never be told, so it is done again, and all after it. Training is deterministic, so
+a round done again gives the same bytes and repeats the same commit.
 """
 
 from __future__ import annotations
@@ -69,13 +70,14 @@ def save(
     return found or _commit(objects, f"{stem}.json", record)
 
 
-def latest(objects: Objects, job: str) -> tuple[Record, Named, Named] | None:
+def latest(objects: Objects, job: str, acknowledged: int = 0) -> tuple[Record, Named, Named] | None:
     """The newest whole round: its record, model and optimiser state. None when there is none.
 
     A round with a missing file, a flipped bit or a torn record does not count: the one before
-    does.
+    does. Nor does one beyond the first record that cannot be read after round `acknowledged`.
     """
-    for key in reversed(_keys(objects, job)):
+    last = acknowledged + len(records(objects, job, acknowledged))
+    for key in reversed([one for one in _keys(objects, job) if _number(one) <= last]):
         record = _record(objects, key)
         try:
             if record:
@@ -87,9 +89,22 @@ def latest(objects: Objects, job: str) -> tuple[Record, Named, Named] | None:
 
 
 def records(objects: Objects, job: str, after: int = 0) -> list[Record]:
-    """The commit records of `job` that can be read, of rounds later than `after`, in order."""
-    found = (_record(objects, key) for key in _keys(objects, job) if _number(key) > after)
-    return [one for one in found if one]
+    """The commit records of `job` from round `after` + 1 up to the first that is missing or
+    cannot be read."""
+    found: list[Record] = []
+    for key in _keys(objects, job):
+        record = _record(objects, key) if _number(key) == after + len(found) + 1 else None
+        if record:
+            found.append(record)
+    return found
+
+
+def forget(objects: Objects, job: str, after: int) -> None:
+    """Remove the commit records of rounds later than `after`, so that these can be done again
+    with other bytes. Not for rounds anyone was told of."""
+    for key in _keys(objects, job):
+        if _number(key) > after:
+            objects.delete(key)
 
 
 def _make_way(objects: Objects, key: str, record: Record) -> Record | None:

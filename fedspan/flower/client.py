@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import nn
 
 from fedspan.domain.reports import Link
 from fedspan.domain.seeds import derive
-from fedspan.errors import FedspanError, InvalidDataset
+from fedspan.errors import InvalidDataset
 from fedspan.flower.files import LINK
 from fedspan.flower.wire import (
     Evaluated,
@@ -50,11 +51,13 @@ def _answered(
     context: Context,
     work: Callable[[Message, Task, str], Trained | Evaluated],
 ) -> Message:
-    """The reply of `work`. An error of ours becomes an error reply in its own words."""
+    """The reply of `work`, or one that says what kind of error it met. The error's full text,
+    in which values may be, goes to this machine's own log."""
     try:
         participant = str(context.node_config["participant"])
         return Message(work(message, task_of(message), participant).content(), reply_to=message)
-    except FedspanError as exc:
+    except Exception as exc:  # else Flower would send the text of those that are not ours
+        traceback.print_exc()
         return failure(message, exc)
 
 
@@ -86,8 +89,9 @@ def _split(task: Task, participant: str) -> datasets.Split:
         )
     if (offered.features, offered.classes) != (task.features, task.classes):
         raise InvalidDataset(
-            f"dataset {offered.name!r} has features {offered.features} and classes "
-            f"{offered.classes}, the job wants {task.features} and {task.classes}"
+            f"dataset {offered.name!r} has features {offered.features} and "
+            f"{len(offered.classes)} classes, the job wants {task.features} and "
+            f"{len(task.classes)}, of the same names"
         )
     return datasets.load(offered, task.spec.data, task.spec.seed, participant)
 

@@ -35,12 +35,23 @@ def view(array: Array) -> NDArray[Any]:
     Raises:
         ValueError: it is no .npy file, or one of objects.
     """
+    try:
+        return _view(array)
+    except ValueError:
+        raise
+    except Exception as exc:  # a header is Python: hostile ones make its parsers throw anything
+        raise ValueError(f"no header of a .npy file ({type(exc).__name__})") from exc
+
+
+def _view(array: Array) -> NDArray[Any]:
     head = BytesIO(array.data[:4096])
     version = np.lib.format.read_magic(head)
     if version == (1, 0):
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(head)
     else:
         shape, fortran, dtype = np.lib.format.read_array_header_2_0(head)
+    if min(shape, default=0) < 0:
+        raise ValueError("a dimension of it is negative")
     count = int(np.prod(shape, dtype=np.int64))
     values = np.frombuffer(array.data, dtype=dtype, count=count, offset=head.tell())
     return values.reshape(shape, order="F" if fortran else "C")

@@ -16,6 +16,7 @@ from typing import Final
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # ships no types
 
 from fedspan.domain.reports import AggregatorManifest, Desired
 from fedspan.errors import JobCancelled, ParticipantsMissing
@@ -118,9 +119,11 @@ def exchange(
         started = time.monotonic()
         manifest = attend(watch)
         for identity in list(pending):
-            for reply in grid.pull_messages([identity]):
-                yield Arrival(pending.pop(identity), reply)
-                del reply  # or this model would stay while the next one is pulled
+            arrival = _pulled(grid, identity, pending[identity])
+            if arrival is not None:
+                del pending[identity]
+                yield arrival
+                del arrival  # or this model would stay while the next one is pulled
                 pause = POLL_SECONDS[0]
         now = time.monotonic()
         if now >= end or set(pending.values()) <= set(manifest.lost):
@@ -178,6 +181,15 @@ class Shown(Grid):
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
         raise NotImplementedError("strategies only look at nodes")
+
+
+def _pulled(grid: Grid, identity: str, participant: str) -> Arrival | None:
+    """The reply to one message, once it is there. Flower builds it of what the participant sent:
+    what that makes it throw is the participant's failure."""
+    try:
+        return next((Arrival(participant, one) for one in grid.pull_messages([identity])), None)
+    except (ValueError, TypeError, LookupError, AttributeError, DecodeError) as exc:
+        return Arrival(participant, None, f"its reply cannot be read: {type(exc).__name__}")
 
 
 def _push(

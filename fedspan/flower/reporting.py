@@ -1,6 +1,7 @@
 """How a machine speaks to the API: one report at a time, and what is to be made of the answer.
 
-A report that does not arrive costs nothing: the next one says how things are then.
+A report that does not arrive costs nothing: the next one says how things are then. When no answer
+comes for the length of a lease, nobody may be left who could end this machine: it ends itself.
 """
 
 from __future__ import annotations
@@ -10,18 +11,21 @@ import os
 import random
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
 import requests
 from pydantic import BaseModel, ValidationError
+from requests.auth import AuthBase
 
 M = TypeVar("M", bound=BaseModel)
 
 API: Final = "FEDSPAN_API"
 SHORTEST_RETRY_SECONDS: Final = 0.25
 TIMEOUT_SECONDS: Final = (5.0, 15.0)
+LEASE_SECONDS: Final = 3600.0
+"""Before the first answer, which says how long."""
 
 
 class Away(Exception):
@@ -32,13 +36,24 @@ class Dismissed(Exception):
     """The API knows us no more, or has put another in our place."""
 
 
+class _Bearer(AuthBase):
+    """As a header alone, the token would give way to what a ``.netrc`` has for the host."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
 class Api:
     """Posts reports with the machine's token. The token goes nowhere else."""
 
     def __init__(self, url: str, token: str) -> None:
         self._url = url.rstrip("/")
         self._session = requests.Session()
-        self._session.headers["Authorization"] = f"Bearer {token}"
+        self._session.auth = _Bearer(token)
 
     def post(self, path: str, report: BaseModel, answer: type[M]) -> M:
         """What the API answers to `report`.
@@ -73,11 +88,14 @@ class Api:
 
 @dataclass(slots=True)
 class Pace:
-    """When to report next: at once, at the next heartbeat, or sooner after a failure."""
+    """When to report next: at once, at the next heartbeat, or sooner after a failure; and when
+    to give up."""
 
     heartbeat_seconds: float = 2.0
+    lease_seconds: float = LEASE_SECONDS
     _due: float = 0.0
     _failures: int = 0
+    _answered: float = field(default_factory=time.monotonic)
 
     def due(self) -> bool:
         return time.monotonic() >= self._due
@@ -87,9 +105,12 @@ class Pace:
         if not self._failures:
             self._due = 0.0
 
-    def succeeded(self, heartbeat_seconds: float) -> None:
+    def succeeded(self, heartbeat_seconds: float, lease_seconds: float) -> None:
+        """A manifest came. Nothing else renews the lease: what answers 401 on the port of a
+        control plane that is gone does not."""
         self.heartbeat_seconds, self._failures = heartbeat_seconds, 0
-        self._due = time.monotonic() + heartbeat_seconds
+        self.lease_seconds, self._answered = lease_seconds, time.monotonic()
+        self._due = self._answered + heartbeat_seconds
 
     def failed(self, why: Exception, log: logging.Logger) -> None:
         """Try again soon. Only the first of several failures is worth a line."""
@@ -98,6 +119,16 @@ class Pace:
         longest = min(self.heartbeat_seconds, SHORTEST_RETRY_SECONDS * 2**self._failures)
         self._failures = min(self._failures + 1, 16)
         self._due = time.monotonic() + random.uniform(0.5, 1.0) * longest
+
+    def gave_up(self, log: logging.Logger) -> bool:
+        """Whether the lease is over, which is worth a line."""
+        over = time.monotonic() > self._answered + self.lease_seconds
+        if over:
+            log.error(
+                "the API has told this machine nothing for %g s, its lease: it ends itself",
+                self.lease_seconds,
+            )
+        return over
 
 
 class Sequence:

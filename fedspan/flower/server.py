@@ -86,18 +86,18 @@ class _Job:
         self.done = 0
 
     def resume(self) -> None:
-        """Go on after the last whole round, and tell of rounds that were not acknowledged."""
+        """Go on after the last whole round, and tell of rounds that were not acknowledged.
+        Rounds after that one, if there are, count for nothing and would be in the way."""
         job, acknowledged = self.setting.manifest.job, self.setting.manifest.acknowledged
-        found = checkpoints.latest(self.objects, job)
-        if found is None:
-            return
-        record, tensors, state = found
-        self.flat = self.layout.pack(tensors)
-        strategies.restore(self.strategy, state)
-        self.done = record.round.number
+        found = checkpoints.latest(self.objects, job, acknowledged)
+        if found is not None:
+            record, tensors, state = found
+            self.flat = self.layout.pack(tensors)
+            strategies.restore(self.strategy, state)
+            self.done = record.round.number
+        checkpoints.forget(self.objects, job, max(self.done, acknowledged))
         for one in checkpoints.records(self.objects, job, acknowledged):
-            if one.round.number <= self.done:
-                self.setting.board.close_round(one.round, acknowledged)
+            self.setting.board.close_round(one.round, acknowledged)
 
     def round(self) -> Round:
         """The next round, committed."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from fedspan.domain.reports import AggregatorManifest, AggregatorReport, Desired, Fault, Phase
+from fedspan.domain.rounds import Round
 from fedspan.errors import AggregatorLost, FedspanError, InvalidRequest, TrainingFailed
 from fedspan.flower.aggregator import FRONT, Flower
 from fedspan.flower.certificates import LOOPBACK
@@ -33,6 +34,11 @@ EPOCH: Final = "FEDSPAN_EPOCH"
 ADDRESS: Final = "FEDSPAN_ADDRESS"
 TICK_SECONDS: Final = 0.05
 RUN_CHECK_SECONDS: Final = 2.0
+MOST_ROUNDS: Final = 40
+"""The API takes no more in one report."""
+
+SLACK_SECONDS: Final = 60.0
+"""Beside the limits of a round: to average, and to store a large model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,7 @@ class Supervisor:
         self._up = False
         self._fault: Fault | None = None
         self._looked = 0.0
+        self._moved = time.monotonic()
 
     def supervise(self, stop: Stop) -> int:
         """Until told to stop, by a signal or by the API; the exit code."""
@@ -86,6 +93,8 @@ class Supervisor:
                 self._serve()
                 self._read_status()
             if self._pace.due() and not self._report():
+                return 0
+            if self._pace.gave_up(self._log):
                 return 0
             time.sleep(TICK_SECONDS)
         return stop.code
@@ -138,7 +147,7 @@ class Supervisor:
         ended = self._flower.ended()  # before the status: it writes that before it ends
         status = self._folder.status()
         if status and status != self._status:
-            self._status = status
+            self._status, self._moved = status, time.monotonic()
             self._pace.at_once()
         if self._status.phase in (Phase.DONE, Phase.FAILED):
             return
@@ -147,6 +156,7 @@ class Supervisor:
         elif self._run is not None and time.monotonic() - self._looked > RUN_CHECK_SECONDS:
             self._looked = time.monotonic()
             self._check_run(self._run)
+            self._check_progress()
 
     def _check_run(self, run: int) -> None:
         """Flower's word on the run: late, but the only one stock commands give."""
@@ -158,6 +168,17 @@ class Supervisor:
         if state and state.finished and self._folder.status() == self._status:
             said = f"{state.sub_status} {state.details}".strip()
             self._fail(TrainingFailed, f"the training ended without a result: {said}")
+
+    def _check_progress(self) -> None:
+        """A ServerApp that hangs ends no wait of its own. Its longest is an evaluation's: for
+        the quorum, and for the replies."""
+        if self._manifest is None or self._status.phase is not Phase.TRAINING:
+            return
+        limits = self._manifest.spec.limits
+        longest = 2 * limits.round + limits.node_wait + SLACK_SECONDS
+        if time.monotonic() > self._moved + longest:
+            said = f"no progress in round {self._status.progress.round} for {longest:g} s"
+            self._fail(TrainingFailed, f"the training hangs: {said}")
 
     def _fail(self, error: type[FedspanError], message: str) -> None:
         self._log.error("%s: %s", error.__name__, message)
@@ -175,14 +196,16 @@ class Supervisor:
         except Dismissed as exc:
             self._log.info("dismissed: %s", exc)
             return False
-        self._pace.succeeded(answer.heartbeat_seconds)
+        self._pace.succeeded(answer.heartbeat_seconds, answer.lease_seconds)
+        before = self._acknowledged()
         if answer != self._manifest:
             self._manifest = answer
             self._folder.write_desired(answer)
+        if self._acknowledged() > before and self._untold():
+            self._pace.at_once()
         return answer.desired is Desired.RUN
 
     def _word(self) -> AggregatorReport:
-        acknowledged = self._manifest.acknowledged if self._manifest else 0
         return AggregatorReport(
             job=self._settings.job,
             epoch=self._settings.epoch,
@@ -192,9 +215,16 @@ class Supervisor:
             certificate=self._flower.certificate if self._up else None,
             linked=tuple(sorted(self._nodes)),
             progress=self._status.progress,
-            rounds=tuple(one for one in self._status.rounds if one.number > acknowledged),
+            rounds=self._untold()[:MOST_ROUNDS],
             fault=self._fault or self._status.fault,
         )
+
+    def _acknowledged(self) -> int:
+        return self._manifest.acknowledged if self._manifest else 0
+
+    def _untold(self) -> tuple[Round, ...]:
+        acknowledged = self._acknowledged()
+        return tuple(one for one in self._status.rounds if one.number > acknowledged)
 
     def _phase(self) -> Phase:
         if self._fault:
@@ -205,8 +235,8 @@ class Supervisor:
 
 
 def main() -> int:
-    """Run the aggregator of this machine. Exit codes: 0 told to stop by the API, 143 by a
-    signal."""
+    """Run the aggregator of this machine. Exit codes: 0 told to stop by the API, or told nothing
+    for the length of its lease; 143 by a signal."""
     settings = Settings.from_env()
     api = Api(settings.api, wanted(TOKEN))
     os.environ |= {WORK: str(settings.work), "FLWR_HOME": str(settings.work / "flwr"), **QUIET}

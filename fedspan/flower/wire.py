@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, TypeGuard, TypeVar
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
@@ -21,8 +23,9 @@ from pydantic import PositiveInt
 
 from fedspan.domain import values
 from fedspan.domain.spec import JobSpec
-from fedspan.errors import TrainingFailed
+from fedspan.errors import FedspanError, TrainingFailed
 from fedspan.flower.folding import Flat, finite, view
+from fedspan.flower.texts import plain
 
 ARRAYS: Final = "arrays"
 CONFIG: Final = "config"
@@ -41,7 +44,11 @@ R = TypeVar("R", ArrayRecord, ConfigRecord, MetricRecord)
 _RAISED = re.compile(r"<class '(?:.*\.)?(\w+)'>:<'(.*)'>", re.DOTALL)
 """How Flower tells of an exception of a ClientApp."""
 
-_REASON_CHARACTERS: Final = 500
+MOST: Final = 2**31
+"""Rows one participant can have; sums over all participants stay far below 2**63."""
+
+_HUGE: Final = 1e100
+"""No loss and no time is larger, and no sum of such numbers is infinite."""
 
 
 class Task(values.Message):
@@ -126,47 +133,67 @@ def trained_of(message: Message, like: Flat) -> Trained:
     """The reply to a train message about the model `like`.
 
     Raises:
-        TrainingFailed: it is an error, another shape or dtype, or holds NaN; in a sentence.
+        TrainingFailed: it is an error, another shape or dtype, holds NaN, or makes no sense at
+            all; in a sentence.
     """
-    metrics = _metrics(message)
-    record = _the(ArrayRecord, message.content)
-    if list(record) != [FLAT]:
-        raise TrainingFailed("its reply does not hold one packed array")
-    try:
+    with _reading():
+        metrics = _metrics(message)
+        record = _the(ArrayRecord, message.content)
+        if list(record) != [FLAT]:
+            raise TrainingFailed("its reply does not hold one packed array")
         flat = view(record[FLAT])
-    except ValueError as exc:
-        raise TrainingFailed(f"its parameters cannot be read: {exc}") from exc
-    if (flat.shape, flat.dtype) != (like.shape, like.dtype):
-        want, given = f"{like.dtype}{like.shape}", f"{flat.dtype}{flat.shape}"
-        raise TrainingFailed(f"its model is {given}, the job's is {want}")
-    loss, examples = _number(metrics, LOSS), int(_number(metrics, EXAMPLES))
-    if not finite(flat):
-        raise TrainingFailed("its parameters are not finite")
-    if examples < 1:
-        raise TrainingFailed("it trained on no examples")
-    seconds = max(0.0, _number(metrics, SECONDS))
-    return Trained(record[FLAT], flat, examples, loss, seconds)
+        if (flat.shape, flat.dtype) != (like.shape, like.dtype):
+            want, given = f"{like.dtype}{like.shape}", f"{flat.dtype}{flat.shape}"
+            raise TrainingFailed(plain(f"its model is {given}, the job's is {want}"))
+        loss, examples = _number(metrics, LOSS), metrics.get(EXAMPLES)
+        if not finite(flat):
+            raise TrainingFailed("its parameters are not finite")
+        if not _is_count(examples) or not examples:
+            raise TrainingFailed(f"its {EXAMPLES} is no whole number from 1 to {MOST}")
+        seconds = max(0.0, _number(metrics, SECONDS))
+        return Trained(record[FLAT], flat, examples, loss, seconds)
 
 
 def evaluated_of(message: Message, classes: int) -> Evaluated:
     """The reply to an evaluate message.
 
     Raises:
-        TrainingFailed: it is an error, counts other classes, or its loss is not finite.
+        TrainingFailed: it is an error, counts other classes, its loss is not finite, or it makes
+            no sense at all.
     """
-    metrics = _metrics(message)
-    counts = metrics.get(CONFUSION)
-    if not isinstance(counts, list) or len(counts) != classes**2 or min(counts) < 0:
-        raise TrainingFailed(f"its counts are not those of {classes} classes")
-    confusion = np.array(counts, np.int64).reshape(classes, classes)
-    return Evaluated(confusion, _number(metrics, LOSS_SUM))
+    with _reading():
+        metrics = _metrics(message)
+        counts = metrics.get(CONFUSION)
+        if not isinstance(counts, list) or len(counts) != classes**2:
+            raise TrainingFailed(f"its counts are not those of {classes} classes")
+        if not all(map(_is_count, counts)):
+            raise TrainingFailed(f"its counts are not all whole numbers from 0 to {MOST}")
+        confusion = np.array(counts, np.int64).reshape(classes, classes)
+        return Evaluated(confusion, _number(metrics, LOSS_SUM))
 
 
 def failure(message: Message, exc: Exception) -> Message:
-    """The reply that tells the aggregator of `exc`, in words it shows to people."""
-    reason = f"{type(exc).__name__}: {exc}"[:_REASON_CHARACTERS]
+    """The reply that tells the aggregator of `exc`, in words it shows to people.
+
+    What reads data raises errors of ours without values of it. Any other exception may quote
+    them, so its name alone is told.
+    """
+    name = type(exc).__name__
+    reason = plain(f"{name}: {exc}") if isinstance(exc, FedspanError) else name
     error = Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason)
     return Message(error, reply_to=message)
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Whatever a reply makes its reader throw is its sender's failure, never the job's."""
+    try:
+        yield
+    except TrainingFailed:
+        raise
+    except Exception as exc:
+        told = str(exc) if isinstance(exc, ValueError) else type(exc).__name__
+        raise TrainingFailed(plain(f"its reply cannot be read: {told}")) from exc
 
 
 def _metrics(message: Message) -> MetricRecord:
@@ -187,11 +214,18 @@ def _the(kind: type[R], content: RecordDict) -> R:
 def _told(error: Error) -> str:
     reason = (error.reason or f"Flower error {error.code}").strip()
     raised = _RAISED.fullmatch(reason)
-    return (f"{raised[1]}: {raised[2]}" if raised else reason)[:_REASON_CHARACTERS]
+    return plain(f"{raised[1]}: {raised[2]}" if raised else reason)
 
 
 def _number(metrics: MetricRecord, key: str) -> float:
     value = metrics.get(key)
-    if isinstance(value, list) or value is None or not math.isfinite(value):
-        raise TrainingFailed(f"its {key} is {value}")
-    return float(value)
+    if not isinstance(value, int | float):
+        raise TrainingFailed(f"its {key} is no number")
+    number = float(value)
+    if not math.isfinite(number) or abs(number) > _HUGE:
+        raise TrainingFailed(f"its {key} is {number}")
+    return number
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value <= MOST

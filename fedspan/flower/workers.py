@@ -86,8 +86,8 @@ class Workers:
     def supernode(self, options: Sequence[str]) -> Child:
         return self._start(SUPERNODE, options, lambda: prepare_supernode(self.bell))
 
-    def superexec(self, options: Sequence[str], ended: Path) -> Child:
-        """`ended` gets a line when a task of it ends, in warm workers alone."""
+    def superexec(self, options: Sequence[str], ended: Path | None = None) -> Child:
+        """`ended`, if any, gets a line when a task of it ends, in warm workers alone."""
         logs = self._family.logs
         return self._start(SUPEREXEC, options, lambda: prepare_superexec(self.bell, logs, ended))
 
@@ -139,7 +139,7 @@ def prepare_supernode(bell: Bell) -> None:
     watch(os.getppid())
 
 
-def prepare_superexec(bell: Bell, logs: Path, ended: Path) -> None:
+def prepare_superexec(bell: Bell, logs: Path, ended: Path | None) -> None:
     """Tasks are forked from this process, so it stays single-threaded."""
     family, parent = Family(logs), os.getppid()
     launched = internals.call(internals.LAUNCHED)
@@ -159,7 +159,8 @@ def prepare_superexec(bell: Bell, logs: Path, ended: Path) -> None:
 
     def wait(seconds: float) -> None:
         for child in family.reap():
-            _note(ended, child.ended)
+            if ended:
+                _note(ended, child.ended)
         if os.getppid() != parent:
             sys.exit(1)
         bell.wait(seconds)

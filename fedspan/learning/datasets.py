@@ -1,10 +1,13 @@
-"""A participant's data: described once, then loaded and split the same way every round."""
+"""A participant's data: described once, then loaded and split the same way every round.
+
+Whoever describes a file owns it, and is told what stands in it. What `load` says travels to the
+aggregator: numbers of rows and columns, never a cell, a class, a header or a path.
+"""
 
 from __future__ import annotations
 
 import csv
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +42,15 @@ class _Table:
     labels: list[str]
 
 
+class _Unreadable(Exception):
+    """What is wrong with a file: `shared` with everyone, the exception's own text with its
+    owner."""
+
+    def __init__(self, shared: str, full: str = "") -> None:
+        super().__init__(full or shared)
+        self.shared = shared
+
+
 def describe(name: str, path: Path, target: str) -> Dataset:
     """What the file at `path` offers; its classes sorted by name, or by value if all are
     whole numbers.
@@ -49,7 +61,10 @@ def describe(name: str, path: Path, target: str) -> Dataset:
     Raises:
         InvalidDataset: naming the file, and the row and column if it comes to that.
     """
-    table = _read(path, target)
+    try:
+        table = _read(path, target)
+    except _Unreadable as exc:
+        raise InvalidDataset(f"{path.name}: {exc}") from exc
     classes = _in_order(set(table.labels))
     if len(classes) < 2:
         raise InvalidDataset(f"{path.name}: {target} is always {classes[0]!r}; want two classes")
@@ -71,15 +86,14 @@ def load(dataset: Dataset, data: DataSpec, seed: int, participant: str) -> Split
     out the same rows in every round, and after every interruption.
 
     Raises:
-        InvalidDataset: unreadable, or no longer as it was described.
+        InvalidDataset: unreadable, or no longer as it was described. Its text has no value of
+            the file; that of its cause has.
     """
-    path = Path(dataset.path)
-    table = _read(path, data.target)
-    if table.x.shape[1:] != dataset.features:
-        raise InvalidDataset(
-            f"{path.name}: features of shape {table.x.shape[1:]}, described as {dataset.features}"
-        )
-    y = _numbered(path, table.labels, dataset.classes)
+    try:
+        table = _read(Path(dataset.path), data.target)
+        y = _numbered(table, dataset)
+    except _Unreadable as exc:
+        raise InvalidDataset(f"dataset {dataset.name!r}: {exc.shared}") from exc
     random = np.random.Generator(np.random.PCG64(derive(seed, "holdout", participant)))
     held = _held_out(y, data.holdout, random.permutation(len(y)))
     return Split(table.x[~held], y[~held], table.x[held], y[held])
@@ -93,14 +107,19 @@ def _held_out(y: Classes, share: float, permutation: NDArray[np.int64]) -> NDArr
     return held
 
 
-def _numbered(path: Path, labels: Sequence[str], classes: Sequence[str]) -> Classes:
-    position = {one: index for index, one in enumerate(classes)}
-    for row, label in enumerate(labels, 1):
+def _numbered(table: _Table, dataset: Dataset) -> Classes:
+    """The position of each row's class, if the table is as `dataset` describes it."""
+    shape = table.x.shape[1:]
+    if shape != dataset.features:
+        raise _Unreadable(f"features of shape {shape}, described as {dataset.features}")
+    position = {one: index for index, one in enumerate(dataset.classes)}
+    for row, label in enumerate(table.labels, 1):
         if label not in position:
-            raise InvalidDataset(
-                f"{path.name}: example {row} is of class {label!r}, which is none of {classes}"
+            raise _Unreadable(
+                f"example {row} is of a class it was not described with",
+                f"example {row} is of class {label!r}, which is none of {dataset.classes}",
             )
-    return np.array([position[label] for label in labels], np.int64)
+    return np.array([position[label] for label in table.labels], np.int64)
 
 
 def _in_order(labels: set[str]) -> tuple[str, ...]:
@@ -113,17 +132,18 @@ def _in_order(labels: set[str]) -> tuple[str, ...]:
 def _read(path: Path, target: str) -> _Table:
     readers = {".csv": _read_csv, ".npz": _read_npz}
     if path.suffix not in readers:
-        raise InvalidDataset(f"{path.name}: want a .csv or .npz file")
+        raise _Unreadable("want a .csv or .npz file")
     if not path.is_file():
-        raise InvalidDataset(f"{path}: there is no such file on this machine")
+        missing = "there is no such file on this machine"
+        raise _Unreadable(missing, f"{missing}: {path}")
     table = readers[path.suffix](path, target)
     if not table.labels or not table.x[0].size:
-        raise InvalidDataset(f"{path.name}: has no examples, or examples without features")
+        raise _Unreadable("has no examples, or examples without features")
     flat = table.x.reshape(len(table.x), -1)
     bad = np.argwhere(~np.isfinite(flat))
     if len(bad):
         row, column = bad[0]
-        raise InvalidDataset(f"{path.name}: example {row + 1}, feature {column + 1} is no number")
+        raise _Unreadable(f"example {row + 1}, feature {column + 1} is no number")
     return table
 
 
@@ -132,43 +152,45 @@ def _read_csv(path: Path, target: str) -> _Table:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)
             header = next(reader, [])
-            index = _target_column(path, header, target)
+            index = _target_column(header, target)
             labels: list[str] = []
             rows: list[Floats] = []
             for cells in reader:
                 if not cells:
                     continue
-                rows.append(_numbers(f"{path.name}: row {reader.line_num}", header, cells, index))
-                labels.append(_label(f"{path.name}: row {reader.line_num}", cells[index], target))
+                rows.append(_numbers(f"row {reader.line_num}", header, cells, index))
+                labels.append(_label(f"row {reader.line_num}", header, cells, index))
     except (UnicodeDecodeError, csv.Error) as exc:
-        raise InvalidDataset(f"{path.name}: no CSV text in UTF-8: {exc}") from exc
+        raise _Unreadable("no CSV text in UTF-8", f"no CSV text in UTF-8: {exc}") from exc
     empty = np.empty((0, max(0, len(header) - 1)), np.float32)
     return _Table(np.stack(rows) if rows else empty, labels)
 
 
-def _target_column(path: Path, header: list[str], target: str) -> int:
+def _target_column(header: list[str], target: str) -> int:
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
-        raise InvalidDataset(f"{path.name}: row 1 names column {twice[0]!r} twice")
-    if target not in header:
-        raise InvalidDataset(
-            f"{path.name}: row 1 has no column {target!r}{nearest(target, header[:20])}"
+        raise _Unreadable(
+            f"row 1 names column {header.index(twice[0]) + 1} twice",
+            f"row 1 names column {twice[0]!r} twice",
         )
+    if target not in header:
+        lacking = f"row 1 has no column {target!r}"
+        raise _Unreadable(lacking, f"{lacking}{nearest(target, header[:20])}")
     return header.index(target)
 
 
 def _numbers(where: str, header: list[str], cells: list[str], target: int) -> Floats:
     if len(cells) != len(header):
-        raise InvalidDataset(f"{where} has {len(cells)} columns, the header {len(header)}")
+        raise _Unreadable(f"{where} has {len(cells)} columns, the header {len(header)}")
     try:
         with np.errstate(over="ignore"):  # too large for float32 is infinite, and refused later
             return np.array([*cells[:target], *cells[target + 1 :]], np.float32)
     except ValueError:
-        pairs = zip(header, cells, strict=True)
-        name, cell = next(
-            pair for at, pair in enumerate(pairs) if at != target and _no_number(pair[1])
-        )
-        raise InvalidDataset(f"{where}, column {name!r}: {cell!r} is no number") from None
+        bad = next(at for at, cell in enumerate(cells) if at != target and _no_number(cell))
+        raise _Unreadable(
+            f"{where}, column {bad + 1} is no number",
+            f"{where}, column {header[bad]!r}: {cells[bad]!r} is no number",
+        ) from None
 
 
 def _no_number(cell: str) -> bool:
@@ -179,10 +201,14 @@ def _no_number(cell: str) -> bool:
     return False
 
 
-def _label(where: str, cell: str, target: str) -> str:
-    if not cell.strip():
-        raise InvalidDataset(f"{where}, column {target!r}: is empty")
-    return cell.strip()
+def _label(where: str, header: list[str], cells: list[str], target: int) -> str:
+    label = cells[target].strip()
+    if not label:
+        raise _Unreadable(
+            f"{where}, column {target + 1} is empty",
+            f"{where}, column {header[target]!r}: is empty",
+        )
+    return label
 
 
 def _read_npz(path: Path, target: str) -> _Table:
@@ -190,15 +216,15 @@ def _read_npz(path: Path, target: str) -> _Table:
         with np.load(path, allow_pickle=False) as file:
             missing = {"x", "y"} - set(file.files)
             if missing:
-                raise InvalidDataset(f"{path.name}: lacks the array {sorted(missing)[0]!r}")
+                raise _Unreadable(f"lacks the array {sorted(missing)[0]!r}")
             x, y = file["x"], file["y"]
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as exc:
-        raise InvalidDataset(f"{path.name}: no .npz file of plain arrays: {exc}") from exc
+        broken = "no .npz file of plain arrays"
+        raise _Unreadable(broken, f"{broken}: {exc}") from exc
     if x.dtype.kind not in "fiub" or x.ndim < 2 or y.ndim != 1 or len(x) != len(y):
-        raise InvalidDataset(
-            f"{path.name}: want numbers x of shape (n, ...) and y of shape (n,), "
-            f"got x {x.dtype}{x.shape} and y {y.dtype}{y.shape}"
-        )
+        wanted = "want numbers x of shape (n, ...) and y of shape (n,)"
+        got = f"got x {x.dtype}{x.shape} and y {y.dtype}{y.shape}"
+        raise _Unreadable(wanted, f"{wanted}, {got}")
     with np.errstate(over="ignore"):
         return _Table(np.ascontiguousarray(x, np.float32), [_named(one) for one in y.tolist()])
 

@@ -170,13 +170,14 @@ def _step(task: _Task, x: Tensor, y: Tensor) -> float:
 
 @contextmanager
 def _refusals(where: str) -> Iterator[None]:
-    """What torch throws at a batch it cannot take, as ours."""
+    """What torch throws at a batch it cannot take, as ours; its own words, which may quote the
+    batch, stay with the cause."""
     try:
         yield
     except torch.OutOfMemoryError as exc:
         raise TrainingFailed(f"{where}: out of GPU memory; lower training.batch_size") from exc
     except (RuntimeError, ValueError, IndexError) as exc:
-        raise TrainingFailed(f"{where}: {str(exc).splitlines()[0]}") from exc
+        raise TrainingFailed(f"{where}: torch refused it ({type(exc).__name__})") from exc
 
 
 @contextmanager

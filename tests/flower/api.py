@@ -41,6 +41,7 @@ class Api:
         self.desired = Desired.RUN
         self.away = False
         self.relayed = False
+        self.lease_seconds = 3600.0
         self.via: str | None = None
         self.aggregator: AggregatorReport | None = None
         self.sites: dict[str, SiteReport] = {}
@@ -106,6 +107,7 @@ class Api:
             nodes=nodes,
             acknowledged=max(self.rounds, default=0),
             heartbeat_seconds=HEARTBEAT_SECONDS,
+            lease_seconds=self.lease_seconds,
         )
         return 200, manifest.model_dump_json()
 
@@ -120,10 +122,13 @@ class Api:
                 epoch=spoken.epoch,
                 address=self.via or spoken.address,
                 certificate=spoken.certificate,
-                dataset=self.datasets[report.site],
+                dataset=self.datasets[report.site].model_copy(update={"path": ""}),
             )
         manifest = SiteManifest(
-            desired=self.desired, link=link, heartbeat_seconds=HEARTBEAT_SECONDS
+            desired=self.desired,
+            link=link,
+            heartbeat_seconds=HEARTBEAT_SECONDS,
+            lease_seconds=self.lease_seconds,
         )
         return 200, manifest.model_dump_json()
 

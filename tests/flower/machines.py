@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -71,7 +72,12 @@ class World:
         self.api.__enter__()
         self.aggregator = self._start("aggregator", FEDSPAN_JOB=JOB, FEDSPAN_EPOCH="1")
         self.agents = {
-            site: self._start(site, FEDSPAN_SITE=site, FEDSPAN_MACHINE=f"{site}-1")
+            site: self._start(
+                site,
+                FEDSPAN_SITE=site,
+                FEDSPAN_MACHINE=f"{site}-1",
+                FEDSPAN_DATASETS=json.dumps({"toy": data[site].path}),
+            )
             for site in self.sites
         }
         return self

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fedspan.domain.rounds import Checkpoint, Participation, Round, Status
 from fedspan.errors import Conflict
-from fedspan.flower.checkpoints import Record, latest, records, save
+from fedspan.flower.checkpoints import Record, forget, latest, records, save
 from fedspan.objects.folder import FolderObjects
 
 Tensors = dict[str, NDArray[Any]]
@@ -70,7 +70,7 @@ def test_a_job_without_checkpoints_has_none(objects: FolderObjects) -> None:
 
 
 def test_the_latest_round_comes_back_bit_by_bit(objects: FolderObjects) -> None:
-    for number in (1, 2, 10):
+    for number in range(1, 11):
         commit(objects, number)
 
     newest = latest(objects, "j")
@@ -176,6 +176,35 @@ def test_records_are_those_after_a_round_in_order(objects: FolderObjects) -> Non
 
     assert [one.round.number for one in records(objects, "j")] == [1, 2, 3]
     assert [one.round.number for one in records(objects, "j", 1)] == [2, 3]
+
+
+@pytest.mark.parametrize("gap", [2, 3])
+def test_a_round_beyond_a_gap_does_not_count(objects: FolderObjects, gap: int) -> None:
+    for number in (1, 2, 3, 4):
+        commit(objects, number)
+    objects.put(f"jobs/j/rounds/{gap:06d}.json", b'{"round": {"job"')
+
+    assert found(objects) == gap - 1
+    assert [one.round.number for one in records(objects, "j")] == [*range(1, gap)]
+
+
+def test_a_gap_among_acknowledged_rounds_is_none(objects: FolderObjects) -> None:
+    for number in (1, 2, 3, 4):
+        commit(objects, number)
+    objects.delete("jobs/j/rounds/000002.json")
+    newest = latest(objects, "j", acknowledged=2)
+
+    assert newest is not None and newest[0].round.number == 4
+    assert [one.round.number for one in records(objects, "j", 2)] == [3, 4]
+
+
+def test_forgotten_rounds_may_be_done_with_other_bytes(objects: FolderObjects) -> None:
+    for number in (1, 2, 3):
+        commit(objects, number)
+    forget(objects, "j", 1)
+    commit(objects, 2, tensors(9))
+
+    assert found(objects) == 2
 
 
 def test_jobs_do_not_see_each_others_rounds(objects: FolderObjects) -> None:

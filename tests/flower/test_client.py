@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from flwr.app import Array, ConfigRecord, Context, Message, MessageType, RecordDict
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 
 from fedspan.domain.reports import Link
 from fedspan.errors import TrainingFailed
@@ -155,7 +156,64 @@ def test_a_file_that_changed_since_it_was_linked_is_told(site: Any) -> None:
     with Path(link.dataset.path).open("a") as file:
         file.write("1,2,3,4,k9\n")
 
-    assert "k9" in refusal(site)
+    assert refusal(site) == (
+        "InvalidDataset: dataset 'points': example 31 is of a class it was not described with"
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("p,q,r,s,target\n", "p,Kim-Min-su,r,s,target\nKim-Min-su,1,1,1,k0\n"),
+        ("p,q,r,s,target\n", "p,q,r,s,target\n1,1,1,1,Kim-Min-su\n"),
+        ("p,q,r,s,target\n", "p,q,r,s,Kim-Min-su\n"),
+        ("p,q,r,s,target\n", "p,Kim-Min-su,Kim-Min-su,s,target\n"),
+        ("p,q,r,s,target\n", 'p,q,r,s,target\n"Kim-Min-su,1,1,1,k0\n'),
+    ],
+)
+@pytest.mark.parametrize("kind", [MessageType.TRAIN, MessageType.EVALUATE])
+def test_no_value_leaves_the_machine_but_its_log_has_it(
+    site: Any, capsys: pytest.CaptureFixture[str], kind: str, old: str, new: str
+) -> None:
+    data = site.home / "a.csv"
+    data.write_text(data.read_text().replace(old, new))
+    asked = message(site, kind, start(site))
+    reply = (client.train if kind == MessageType.TRAIN else client.evaluate)(asked, context())
+    sent = [one.deflate() for one in get_all_nested_objects(reply).values()]
+
+    assert "InvalidDataset: dataset 'points': " in str(reply.error.reason)
+    assert not [one for one in sent if b"Kim" in one]
+    assert "Kim" not in str(reply.error) and "a.csv" not in str(reply.error)
+    assert "InvalidDataset" in capsys.readouterr().err
+
+
+def test_the_log_of_the_site_has_the_cell(site: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    data = site.home / "a.csv"
+    data.write_text(data.read_text() + "1,Kim-Min-su,1,1,k0\n")
+
+    assert refusal(site) == "InvalidDataset: dataset 'points': row 32, column 2 is no number"
+    assert "column 'q': 'Kim-Min-su' is no number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [KeyError, OSError, RuntimeError])
+def test_of_an_error_nobody_foresaw_the_name_alone_leaves_the_machine(
+    site: Any, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def fall(*_: object) -> None:
+        raise error("Kim-Min-su")
+
+    monkeypatch.setattr(client.datasets, "load", fall)
+
+    assert refusal(site) == error.__name__
+
+
+def test_what_torch_says_of_a_batch_stays_here(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fall(*_: object, **__: object) -> None:
+        raise IndexError("Target 4711 is out of bounds")
+
+    monkeypatch.setattr("fedspan.learning.training.cross_entropy", fall)
+
+    assert refusal(site).endswith("torch refused it (IndexError)")
 
 
 def test_a_file_that_is_gone_is_told(site: Any) -> None:
@@ -180,7 +238,7 @@ def test_the_aggregator_reads_a_refusal_as_it_was_written(site: Any) -> None:
     (site.home / "a.csv").unlink()
     reply = client.train(message(site, MessageType.TRAIN, start(site)), context())
 
-    with pytest.raises(TrainingFailed, match=r"^InvalidDataset: .*a\.csv"):
+    with pytest.raises(TrainingFailed, match=r"^InvalidDataset: dataset 'points': there is no"):
         trained_of(reply, start(site))
 
 

@@ -153,3 +153,18 @@ def test_a_stale_incarnation_stops_by_itself(tmp_path: Path) -> None:
         code = world.aggregator.wait(20)
 
     assert code == 0
+
+
+def test_machines_whose_control_plane_is_gone_end_themselves(tmp_path: Path) -> None:
+    with World(tmp_path, rounds=400) as world:
+        world.api.lease_seconds = 3.0
+        world.api.until(lambda: len(world.api.rounds) >= 1)
+        programs = (world.aggregator, *world.agents.values())
+        started = [one for program in programs for one in below(program)]
+        world.api.away = True
+        codes = [program.wait(20) for program in programs]
+        _, left = psutil.wait_procs(started, timeout=5)
+
+    logs = [tmp_path / "aggregator/logs/supervisor.log", tmp_path / NAMES[0] / "logs/agent.log"]
+    assert codes == [0, 0] and left == []
+    assert all("told this machine nothing for 3 s" in log.read_text() for log in logs)

@@ -137,6 +137,22 @@ def test_a_killed_job_ends_with_the_bits_of_one_that_was_not(
     assert crashed.sha256() == straight.sha256()
 
 
+@pytest.mark.parametrize("gap", [1, 2])
+def test_a_round_that_cannot_be_read_is_done_again_and_all_after_it(
+    federation: Make, gap: int
+) -> None:
+    one = federation(rounds=4, quorum=2)
+    one.run()
+    one.objects.put(f"jobs/job-1/rounds/{gap:06d}.json", b'{"round": {"job"')
+    one.grid.answers["c"] = broken  # so that the rounds come out otherwise
+    one.want(epoch=2)
+    status = one.run()
+
+    assert (status.phase, status.fault) == (Phase.DONE, None)
+    assert [done.number for done in status.rounds] == [1, 2, 3, 4]
+    assert [done.epoch for done in status.rounds] == [1] * (gap - 1) + [2] * (5 - gap)
+
+
 def test_acknowledged_rounds_are_not_told_again(federation: Make) -> None:
     one = federation()
     one.run()

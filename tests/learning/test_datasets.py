@@ -145,6 +145,28 @@ def test_a_bad_table_is_refused_by_row_and_column(table, text, says):
     assert says in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a,Kim\n1,x\n", "row 1 has no column 'kind'"),
+        ("Kim,Kim,kind\n1,2,x\n", "row 1 names column 1 twice"),
+        ("a,kind,b\n1,x,Kim\n", "row 2, column 3 is no number"),
+        ("a,kind,Kim\n1,x,2\n1,,2\n", "row 3, column 2 is empty"),
+        ("a,kind,b\n1,Kim,2\n", "example 1 is of a class it was not described with"),
+        ('a,kind,b\n1,"Kim\n', "no CSV text in UTF-8"),
+    ],
+)
+def test_what_is_said_of_data_in_a_job_has_no_value_of_it(table, text, says):
+    described = describe("animals", table(CSV), "kind")
+    table(text)
+
+    with pytest.raises(InvalidDataset) as refused:
+        load(described, data(target="kind"), 7, "seoul")
+
+    assert str(refused.value) == f"dataset 'animals': {says}"
+    assert refused.value.__cause__ is not None
+
+
 def test_text_of_another_encoding_is_refused(tmp_path):
     (tmp_path / "t.csv").write_bytes("a,kind\n1,é\n".encode("latin-1"))
 
@@ -204,8 +226,9 @@ def test_data_that_changed_since_it_was_described_is_refused(table):
     described = describe("animals", table(CSV), "kind")
 
     table(CSV.replace("cat", "cow"))
-    with pytest.raises(InvalidDataset, match="example 2 is of class 'cow'"):
+    with pytest.raises(InvalidDataset, match="example 2 is of a class it was not") as refused:
         load(described, data(target="kind"), 7, "seoul")
+    assert "example 2 is of class 'cow'" in str(refused.value.__cause__)
     table("a,kind\n1,dog\n2,cat\n")
     with pytest.raises(InvalidDataset, match="described as"):
         load(described, data(target="kind"), 7, "seoul")

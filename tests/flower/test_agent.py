@@ -1,0 +1,167 @@
+"""The agent's decisions, with an API and processes that are not there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedspan.domain.reports import Desired, Link, SiteManifest, SiteReport
+from fedspan.domain.sites import Dataset
+from fedspan.flower import agent
+from fedspan.flower.agent import Agent, Settings
+from fedspan.flower.reporting import Away
+from fedspan.flower.warm import Child, Family
+
+DATASET = Dataset(name="toy", path="/etc/shadow.csv", features=(2,), classes=("a", "b"), examples=3)
+
+
+class Answers:
+    """An API: what it was told, and what it answers."""
+
+    def __init__(self, link: Link | None) -> None:
+        self.manifest = SiteManifest(desired=Desired.RUN, link=link, heartbeat_seconds=0.01)
+        self.told: list[SiteReport] = []
+        self.away = False
+
+    def post(self, path: str, report: SiteReport, answer: object) -> SiteManifest:
+        self.told.append(report)
+        if self.away:
+            raise Away("nobody")
+        return self.manifest
+
+
+class Idle:
+    """Workers that start nothing."""
+
+    started: list[str]
+
+    def __init__(self, family: Family, *, stock: bool) -> None:
+        self.bell = self
+
+    def supernode(self, options: list[str]) -> Child:
+        self.started.append("supernode")
+        return Child("flower-supernode", 0, 0.0)
+
+    def superexec(self, options: list[str]) -> Child:
+        return Child("flower-superexec", 0, 0.0)
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was started of Flower."""
+    Idle.started = []
+    monkeypatch.setattr(agent, "Workers", Idle)
+    monkeypatch.setattr(Family, "stop", lambda family, *children: None)
+    return Idle.started
+
+
+def link(name: str = "toy") -> Link:
+    dataset = DATASET.model_copy(update={"name": name})
+    return Link(job="job-1", epoch=1, address="h:1", certificate="pem", dataset=dataset)
+
+
+def made(work: Path, api: Answers, **datasets: str) -> Any:
+    settings = Settings("http://api", "seoul", "m", work, datasets)
+    return Agent(settings, Family(work / "logs"), api)  # type: ignore[arg-type]
+
+
+def test_the_machine_alone_says_which_file_is_opened(tmp_path: Path, started: list[str]) -> None:
+    one = made(tmp_path, Answers(link()), toy="/data/toy.csv")
+    one.report()
+    one._make_it_so()
+    written = Link.model_validate_json((tmp_path / "link.json").read_bytes())
+
+    assert started == ["supernode"]
+    assert written == link().model_copy(
+        update={"dataset": DATASET.model_copy(update={"path": "/data/toy.csv"})}
+    )
+
+
+def test_an_unchanged_link_keeps_the_supernode(tmp_path: Path, started: list[str]) -> None:
+    one = made(tmp_path, Answers(link()), toy="/data/toy.csv")
+    for _ in range(3):
+        one.report()
+        one._make_it_so()
+
+    assert started == ["supernode"]
+
+
+def test_data_this_machine_has_not_is_told_and_asked_for_again(
+    tmp_path: Path, started: list[str]
+) -> None:
+    api = Answers(link("patients"))
+    one = made(tmp_path, api, toy="/data/toy.csv")
+    for _ in range(3):
+        one.report()
+        one._make_it_so()
+    told = [report.message for report in api.told]
+    nothing = list(started)
+    api.manifest = api.manifest.model_copy(update={"link": link()})
+    one.report()
+    one._make_it_so()
+    one.report()
+
+    lacks = "offers no dataset 'patients' here"
+    assert told == ["", lacks, lacks] and nothing == []
+    assert not (tmp_path / "link.json").read_text().count("patients")
+    assert started == ["supernode"] and api.told[-1].message == "" and api.told[-1].running
+
+
+def test_a_new_key_is_not_used_before_it_is_known(tmp_path: Path, started: list[str]) -> None:
+    api = Answers(link())
+    one = made(tmp_path, api, toy="/data/toy.csv")
+    one.report()
+    one._make_it_so()
+    one._stop_node(fresh_key=True)
+    api.away = True
+    one.report()
+    one._make_it_so()
+    unknown = list(started)
+    api.away = False
+    one.report()
+    one._make_it_so()
+
+    assert unknown == ["supernode"]
+    assert started == ["supernode", "supernode"]
+
+
+def test_what_an_agent_says_commands_no_terminal(tmp_path: Path, started: list[str]) -> None:
+    api = Answers(None)
+    one = made(tmp_path, api)
+    one._say("\x1b[2Jended\r\n\x9bagain")
+    one.report()
+
+    assert api.told[-1].message == "[2Jended again"
+
+
+def test_datasets_come_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("API", "SITE", "MACHINE"):
+        monkeypatch.setenv(f"FEDSPAN_{name}", "x")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(
+        "FEDSPAN_DATASETS", json.dumps({"toy": "toy.csv", "all": "/data/all.npz", "no": ""})
+    )
+    several = Settings.from_env().datasets
+    monkeypatch.delenv("FEDSPAN_DATASETS")
+
+    assert several == {"toy": str(tmp_path / "toy.csv"), "all": "/data/all.npz"}
+    assert Settings.from_env().datasets == {}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3", '{"toy": 3}'])
+def test_datasets_nobody_can_read_stop_the_agent(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("API", "SITE", "MACHINE"):
+        monkeypatch.setenv(f"FEDSPAN_{name}", "x")
+    monkeypatch.setenv("FEDSPAN_DATASETS", text)
+
+    with pytest.raises(SystemExit, match="FEDSPAN_DATASETS: want a JSON object"):
+        Settings.from_env()
