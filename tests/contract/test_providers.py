@@ -78,7 +78,8 @@ def family(folder: Path) -> list[psutil.Process]:
 
 def booted(folder: Path, count: int = 3) -> Sequence[psutil.Process]:
     end = time.monotonic() + 20
-    while len(family(folder)) < count:
+    console = folder / "console.log"
+    while len(family(folder)) < count or "booted" not in console.read_text():
         assert time.monotonic() < end, "the machine does not boot"
         time.sleep(0.02)
     return family(folder)
