@@ -16,9 +16,11 @@ from pathlib import Path
 from fedspan.errors import AggregatorLost
 from fedspan.flower.aggregator import free_port
 from fedspan.flower.certificates import server_certificate
-from fedspan.flower.control import Control
+from fedspan.flower.control import Control, RunState
 
 HERE = Path(__file__).resolve().parent
+START_SECONDS = 60.0
+LOOK_SECONDS = 10.0
 PROJECT = """
 [project]
 name = "stock-app"
@@ -84,12 +86,22 @@ class Stock:
     def round_over(self, number: int, seconds: float) -> float:
         """When that round was over, on the monotonic clock."""
         deadline, marks = time.monotonic() + seconds, self.folder / "marks"
+        look = time.monotonic() + LOOK_SECONDS
         while time.monotonic() < deadline:
+            self._check()
+            ended: list[RunState] = []
+            if time.monotonic() > look:  # seldom: the SuperLink pays for it
+                ended = [run for run in self.control.runs().values() if run.finished]
+                look += LOOK_SECONDS
             over = marks.read_text().split() if marks.exists() else []
             if len(over) >= number:
                 return float(over[number - 1])
+            if ended:
+                raise SystemExit(f"stock Flower: {ended[0]}{self._said()}")
             time.sleep(0.1)
-        raise TimeoutError(f"stock Flower: round {number} was not over within {seconds} s")
+        raise SystemExit(
+            f"stock Flower: round {number} was not over within {seconds:g} s{self._said()}"
+        )
 
     def stop(self) -> None:
         for process in self.processes:
@@ -120,12 +132,28 @@ class Stock:
             )
 
     def _wait_for_superlink(self) -> None:
-        while True:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            self._check()
             try:
                 self.control.runs()
                 return
             except AggregatorLost:
                 time.sleep(0.05)
+        raise SystemExit(f"stock Flower: no SuperLink within {START_SECONDS:g} s{self._said()}")
+
+    def _check(self) -> None:
+        """Stop the benchmark when a process has ended: none does before `stop`."""
+        for process in self.processes:
+            if process.poll() is not None:
+                name = Path(str(process.args[0])).name  # type: ignore[index]
+                code = process.returncode
+                raise SystemExit(f"stock Flower: {name} ended with {code}{self._said()}")
+
+    def _said(self) -> str:
+        """The end of each log."""
+        logs = sorted(self.folder.glob("*.log"))
+        return "".join(f"\n--- {one.name}\n{one.read_text()[-2000:]}" for one in logs)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.options import two_or_more
 from benchmarks.stock import stock_flower
 from fedspan.domain.reports import Phase
 from fedspan.flower.aggregator import free_port
@@ -50,6 +51,8 @@ def fedspan(folder: Path, rounds: int, rtt_ms: float) -> float:
             api.via = f"127.0.0.1:{port}"
             over = (Phase.DONE, Phase.FAILED)
             api.until(lambda: api.aggregator is not None and api.aggregator.phase in over, 600)
+            if rounds not in api.arrivals:
+                raise SystemExit(f"Fedspan: {api.aggregator.fault or 'the job ended too early'}")
             return (api.arrivals[rounds] - api.arrivals[1]) / (rounds - 1)
 
 
@@ -65,7 +68,7 @@ def stock(folder: Path, rounds: int, rtt_ms: float) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="at least 2")
+    parser.add_argument("--rounds", type=two_or_more, default=3, help="at least 2")
     parser.add_argument("--rtt-ms", type=float, default=60.0)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()

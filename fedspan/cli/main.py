@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
 import warnings
@@ -16,6 +15,7 @@ import typer
 from fedspan import __version__
 from fedspan.cli import demo, jobs, models, plane, sites
 from fedspan.cli.exits import INTERRUPTED, MEANINGS, code_of
+from fedspan.cli.plain import dumped, plain
 from fedspan.cli.session import Command, Group, Interrupted
 from fedspan.errors import FedspanError, InvalidRequest, StorageFull, StoreError
 
@@ -106,12 +106,12 @@ def _told(kind: str, problems: Sequence[str], code: int, as_json: bool) -> int:
         traceback.print_exc()
     message = "; ".join(problems)
     if len(problems) == 1:
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {plain(message)}", file=sys.stderr)
     else:
-        print("error:", *(f"  {one}" for one in problems), sep="\n", file=sys.stderr)
+        print("error:", *(f"  {plain(one)}" for one in problems), sep="\n", file=sys.stderr)
     if as_json:
         error = {"type": kind, "message": message, "problems": list(problems)}
-        print(json.dumps({"error": error}, indent=2, ensure_ascii=False))
+        print(dumped({"error": error}))
     return code
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 POLL_SECONDS: Final = 0.2
 PATIENCE_SECONDS: Final = 60.0
+ENDING_SECONDS: Final = 120.0
+"""How long `down --force` waits for the jobs it cancelled."""
 
 Port = Annotated[
     int | None,
@@ -178,10 +180,19 @@ def started(here: Session, jobs: list[Job]) -> tuple[dict[str, Any], str]:
 
 
 def _cancel_all(here: Session, api: Api, jobs: list[str]) -> None:
+    """Cancel, and wait until their machines are gone. Raises `Conflict` when that takes long."""
+    from fedspan.errors import Conflict
+
     for id in jobs:
         here.say(f"cancelling job {id}")
         api.cancel(id)
-    while any(not api.job(id).ended for id in jobs):
+    end = time.monotonic() + ENDING_SECONDS
+    while ending := [id for id in jobs if not api.job(id).ended]:
+        if time.monotonic() > end:
+            raise Conflict(
+                f"cancelled, but still ending after {ENDING_SECONDS:g} s: {', '.join(ending)}; "
+                "the control plane goes on until they have: try again, or see `fedspan job events`"
+            )
         time.sleep(POLL_SECONDS)
 
 

@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fedspan.cli.plain import plain
 from fedspan.cli.report import METRICS, Report, elapsed, reason
 from fedspan.domain.events import Event, Level
 from fedspan.domain.jobs import ENDED, Job, JobState
@@ -109,7 +110,7 @@ def _facts(report: Report) -> Iterable[tuple[str, RenderableType]]:
     job, card = report.job, report.card
     if job.outcome is not None and job.state is not JobState.SUCCEEDED:
         said = f"{job.outcome.code}: {job.outcome.message}" if job.outcome.message else ""
-        yield "Outcome", Text(said or job.outcome.code, COLOURS.get(job.state, ""))
+        yield "Outcome", Text(plain(said or job.outcome.code), COLOURS.get(job.state, ""))
     if job.selected is not None:
         yield "Chosen", reason(report)
     if card is not None:
@@ -138,7 +139,7 @@ def events(found: Sequence[Event]) -> RenderableType:
     made = table("Time", "Code", "Message")
     for one in found:
         at = one.at.astimezone().strftime("%H:%M:%S")
-        made.add_row(at, one.code, one.message, style=LEVELS[one.level])
+        made.add_row(at, plain(one.code), plain(one.message), style=LEVELS[one.level])
     return made
 
 
@@ -168,11 +169,11 @@ def model(card: Card) -> list[RenderableType]:
         ("Round", f"{card.selected.round} of {len(card.rounds)}"),
         ("Metrics", " · ".join(shown) or "-"),
         ("Parameters", f"{card.parameters:,}"),
-        ("Classes", ", ".join(card.classes)),
+        ("Classes", plain(", ".join(card.classes))),
         ("Examples", trained),
         ("Seed", str(card.seed)),
         ("SHA-256", card.sha256),
-        ("Versions", " · ".join(f"{name} {one}" for name, one in card.versions.items())),
+        ("Versions", plain(" · ".join(f"{name} {one}" for name, one in card.versions.items()))),
     ]
     return [facts(made), f"Weights     {card.uri}"]
 
@@ -182,11 +183,11 @@ def sites(found: Sequence[Site]) -> RenderableType:
         return Text("no sites yet; add one with `fedspan site add NAME --dataset NAME=FILE.csv`")
     made = table("Site", "Place", "Dataset", "Target", "Examples", "Shape", right=("Examples",))
     for site in found:
-        place = ", ".join(filter(None, (site.city, site.country)))
+        place = plain(", ".join(filter(None, (site.city, site.country))))
         for index, one in enumerate(site.datasets):
             first = (site.name, place) if index == 0 else ("", "")
             shape = "×".join(map(str, one.features))
-            made.add_row(*first, one.name, one.target, f"{one.examples:,}", shape)
+            made.add_row(*first, one.name, plain(one.target), f"{one.examples:,}", shape)
         if not site.datasets:
             made.add_row(site.name, place, "-", "", "", "")
     return made
@@ -196,7 +197,7 @@ def machines(found: Sequence[Agent]) -> RenderableType:
     made = table("Machine", "Seen", "CPU", "Job")
     for one in found:
         seen = f"{one.seen.astimezone():%Y-%m-%d %H:%M:%S}"
-        made.add_row(one.machine, seen, f"{one.load.cpu:.0%}", one.job or "")
+        made.add_row(plain(one.machine), seen, f"{one.load.cpu:.0%}", plain(one.job or ""))
     return made
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 from click import Context, Parameter
 from typer.core import TyperCommand, TyperGroup, TyperOption
+
+from fedspan.cli.plain import dumped
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -62,7 +63,7 @@ class Session:
         from rich.text import Text
 
         if self.json:
-            typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+            typer.echo(dumped(document))
         for one in () if self.json else shown:
             self.out.print(one, soft_wrap=isinstance(one, str | Text))  # so that it can be copied
 

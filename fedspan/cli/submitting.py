@@ -9,6 +9,7 @@ from typing import Any
 
 from fedspan.cli.api import Api
 from fedspan.cli.exits import INTERRUPTED, code_of_job
+from fedspan.cli.plain import plain
 from fedspan.cli.report import document, gather
 from fedspan.cli.session import Session
 from fedspan.cli.spec_file import STDIN
@@ -30,7 +31,7 @@ def check(session: Session, spec: dict[str, Any], path: str) -> None:
             "classes": list(job.classes),
         },
         f"{path}: could run at {', '.join(job.spec.participants)}; an example has the shape "
-        f"{shape}, the classes are {', '.join(job.classes)}",
+        f"{shape}, the classes are {plain(', '.join(job.classes))}",
     )
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedspan.cli import render
+from fedspan.cli.plain import plain
 from fedspan.cli.report import METRICS, elapsed
 from fedspan.domain.events import Event
 from fedspan.domain.jobs import Job
@@ -80,7 +81,7 @@ class Lines:
     def show(self, seen: Seen) -> None:
         for one in seen.events[self._shown :]:
             at = one.at.astimezone().strftime("%H:%M:%S")
-            self._console.print(f"{at} {one.code}: {one.message}", soft_wrap=True)
+            self._console.print(plain(f"{at} {one.code}: {one.message}"), soft_wrap=True)
         self._shown = len(seen.events)
 
 
@@ -184,7 +185,7 @@ def _booting(job: Job) -> dict[str, Participation]:
 def _status(part: Participation) -> Text:
     sign, style = STATUS[part.status]
     said = f"{sign} {part.status.value}"
-    return Text(f"{said}: {part.message}" if part.message else said, style)
+    return Text(f"{said}: {plain(part.message)}" if part.message else said, style)
 
 
 def _foot(seen: Seen) -> Text:
@@ -192,4 +193,4 @@ def _foot(seen: Seen) -> Text:
         return Text()
     last = seen.events[-1]
     style = render.LEVELS[last.level] or "dim"
-    return Text(f"{last.code}: {last.message}", style, no_wrap=True, overflow="ellipsis")
+    return Text(plain(f"{last.code}: {last.message}"), style, no_wrap=True, overflow="ellipsis")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 from types import FrameType, TracebackType
@@ -20,18 +21,20 @@ if TYPE_CHECKING:
     from fedspan.domain.rounds import Round
 
 LOOK_SECONDS: Final = 0.25
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Presses:
     """Counts Ctrl-C (and SIGTERM) while the block runs, so that none falls between a job's
-    creation and the moment we know its id."""
+    creation and the moment we know its id. A terminal that closes counts as the first press
+    only, for it may say so twice; under ``nohup`` it does not count."""
 
     def __init__(self) -> None:
         self.count = 0
 
     def __enter__(self) -> Self:
-        self._before = {one: signal.signal(one, self._press) for one in SIGNALS}
+        heard = [one for one in SIGNALS if one != signal.SIGHUP or not _ignored(one)]
+        self._before = {one: signal.signal(one, self._press) for one in heard}
         return self
 
     def __exit__(
@@ -44,7 +47,11 @@ class Presses:
             signal.signal(one, handler)
 
     def _press(self, number: int, frame: FrameType | None) -> None:
-        self.count += 1
+        self.count = max(self.count, 1) if number == signal.SIGHUP else self.count + 1
+
+
+def _ignored(number: signal.Signals) -> bool:
+    return signal.getsignal(number) is signal.SIG_IGN
 
 
 def watch(session: Session, api: Api, id: str) -> Job:
@@ -59,13 +66,28 @@ def watch(session: Session, api: Api, id: str) -> Job:
 
 
 def watch_ours(session: Session, api: Api, id: str, presses: Presses) -> Job:
-    """Show a job that is this command's own: Ctrl-C cancels it, and waits until its machines
-    are gone; a second one gives up waiting.
+    """Show a job that is this command's own, and goes with it: Ctrl-C cancels it, as does all
+    else that ends the watching early, be it a reader that left. Either way its machines are
+    waited for; a second Ctrl-C gives up waiting.
 
     Raises:
         Interrupted: on the second.
     """
-    return _follow(session, api, id, presses)
+    try:
+        return _follow(session, api, id, presses)
+    except Interrupted:
+        raise
+    except BaseException:
+        _end_unseen(api, id, presses)
+        raise
+
+
+def _end_unseen(api: Api, id: str, presses: Presses) -> None:
+    """Without a word: whoever listened may be gone."""
+    with contextlib.suppress(FedspanError):  # the first error is the one to tell
+        api.cancel(id)
+        while not api.job(id).ended and presses.count < 2:
+            time.sleep(LOOK_SECONDS)
 
 
 def _follow(session: Session, api: Api, id: str, presses: Presses | None) -> Job:

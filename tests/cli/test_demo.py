@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import pty
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from fedspan.cli.left_over import left_over
-from tests.cli.conftest import ended
+from fedspan.providers.local import MARK
+from tests.cli.conftest import ROOT, ended, until
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays(home):
+    """A test that fails leaves no machine running either."""
+    yield
+    for process in machines_of(home):
+        process.kill()
 
 
 @pytest.fixture
@@ -48,3 +62,69 @@ def test_ctrl_c_cancels_the_demo_and_takes_its_machines_down(demo, home):
     assert result.document["state"] == "cancelled"
     assert left_over(home, result.document["job"]).nothing
     assert home.running() is None
+
+
+def machines_of(home):
+    """The processes of this home's machines that live."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK, "").startswith(str(home.machines)):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def the_only_job(cli):
+    [job] = cli("job", "list", "--json").document["jobs"]
+    return job
+
+
+def test_a_reader_that_leaves_cancels_the_demo_and_takes_its_machines_down(spawn, cli, home):
+    child = spawn("demo", "--rounds", "500")
+    assert "JobSubmitted" in child.stdout.readline()
+    until(lambda: machines_of(home))
+    child.stdout.close()
+    code = child.wait(120)
+
+    assert machines_of(home) == []
+    assert code == 1
+    assert "Traceback" not in child.stderr.read()
+    assert the_only_job(cli)["state"] == "cancelled"
+    assert home.running() is None
+
+
+def test_a_closed_terminal_cancels_the_demo_and_takes_its_machines_down(cli, home):
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-c", IN_A_TERMINAL, "demo", "--rounds", "500"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    try:
+        shown = b""
+        while b"JobSubmitted" not in shown:
+            shown += os.read(ours, 4096)
+        until(lambda: machines_of(home))
+        os.close(ours)
+        code = child.wait(120)
+    finally:
+        child.kill()
+        child.wait()
+
+    assert machines_of(home) == []
+    assert code in (130, 1)  # whether the signal or the failed write was first
+    assert the_only_job(cli)["state"] == "cancelled"
+
+
+IN_A_TERMINAL = """
+import fcntl, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+from fedspan.cli.main import main
+main()
+"""

@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from fedspan.cli.api import Api, Wire
+from fedspan.cli.watch import Presses
 from fedspan.errors import NotRunning
 from tests.cli.conftest import begin, ended, serving, train_badly, train_until_cancelled, until
 from tests.support.world import spec_document
@@ -224,6 +225,55 @@ def test_a_second_ctrl_c_says_what_is_left_and_how_to_go_on(home, spec_file, spa
     assert result.document["error"]["type"] == "Interrupted"
     assert "its machines may run" in result.err
     assert "fedspan up --home" in result.err
+
+
+def test_a_reader_that_leaves_while_submitting_cancels_the_job(home, spec_file, spawn):
+    with serving(home, act=train_until_cancelled), Wire(home) as wire:
+        child = spawn("job", "submit", spec_file, "--watch")
+        assert "JobSubmitted" in child.stdout.readline()
+        child.stdout.close()
+        code = child.wait(60)
+        [job] = Api(wire).jobs()
+
+    assert code == 1
+    assert job.state == "cancelled"
+
+
+def test_a_hang_up_twice_over_cancels_the_job_and_waits_for_it(home, spec_file, spawn):
+    with serving(home, act=train_until_cancelled), Wire(home) as wire:
+        child = spawn("job", "submit", spec_file, "--watch", "--json")
+        assert "JobSubmitted" in child.stderr.readline()
+        child.send_signal(signal.SIGHUP)
+        child.send_signal(signal.SIGHUP)
+        result = ended(child)
+        [job] = Api(wire).jobs()
+
+    assert result.code == 130
+    assert result.document["state"] == job.state == "cancelled"
+
+
+def test_under_nohup_a_job_outlives_the_terminal():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Presses() as presses:
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+    assert presses.count == 0
+
+
+def test_a_fault_of_ours_while_submitting_cancels_the_job(cli, home, spec_file, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr("fedspan.cli.view.Lines.show", broken)
+    with serving(home, act=train_until_cancelled):
+        result = cli("job", "submit", spec_file, "--watch")
+        [job] = cli("job", "list", "--json").document["jobs"]
+
+    assert "unexpected RuntimeError: boom" in result.err
+    assert job["state"] == "cancelled"
 
 
 @pytest.mark.parametrize("command", ["submit", "cancel"])

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import threading
 from dataclasses import replace
 
 import pytest
@@ -14,7 +15,7 @@ from fedspan.local.home import Control
 from fedspan.local.offline import offline
 from fedspan.services.submit import submit
 from fedspan.wiring import app
-from tests.cli.conftest import ended, serving, train_until_cancelled, until
+from tests.cli.conftest import begin, ended, serving, train_until_cancelled, until
 from tests.support.world import StillExecutions, spec, with_sites
 
 
@@ -145,6 +146,23 @@ def test_down_refuses_while_jobs_run(cli, home, spec_file):
 
     assert (result.code, result.document["error"]["type"]) == (5, "Conflict")
     assert id in result.err
+
+
+def test_down_by_force_does_not_wait_for_ever(cli, home, spec_file, monkeypatch):
+    monkeypatch.setattr("fedspan.cli.plane.ENDING_SECONDS", 0.3)
+    go = threading.Event()
+
+    def ignore(app, job):
+        begin(app, job)
+        assert go.wait(60)
+
+    with serving(home, act=ignore):
+        id = cli("job", "submit", spec_file, "--json").document["job"]
+        result = cli("down", "--force", "--json")
+        go.set()
+
+    assert (result.code, result.document["error"]["type"]) == (5, "Conflict")
+    assert f"still ending after 0.3 s: {id}" in result.err
 
 
 def test_down_signals_no_process_that_does_not_hold_the_home(cli, home, spawn, port):

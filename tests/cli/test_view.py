@@ -13,13 +13,15 @@ from rich.console import Console
 from fedspan.cli import render
 from fedspan.cli.left_over import LeftOver
 from fedspan.cli.logs import logged
+from fedspan.cli.plain import dumped, plain
 from fedspan.cli.report import Report, document, reason
 from fedspan.cli.view import MOST_ROWS, Lines, Screen, Seen, frame, view_on
-from fedspan.domain.jobs import JobState, Progress
+from fedspan.domain.jobs import JobState, Outcome, Progress
 from fedspan.domain.rounds import Participation, Status
 from fedspan.domain.selection import Selection, select
+from fedspan.domain.sites import Agent, Site
 from fedspan.services.submit import submit
-from tests.support.world import a_round, spec, with_sites, world
+from tests.support.world import a_round, dataset, spec, with_sites, world
 
 
 @pytest.fixture
@@ -177,6 +179,46 @@ def test_without_a_file_logs_go_to_stderr(capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert json.loads(err)["event"] == "careful"
+
+
+EVIL = "x\x1b]0;owned\x07\x1b[2J\x9b2J\x7f\r\nfaked: y\tz"
+TAMED = "x]0;owned[2J2J faked: y z"
+
+
+def test_no_control_character_of_a_message_reaches_the_terminal(seen, tmp_path):
+    part = Participation(status=Status.FAILED, message=EVIL)
+    outcome = Outcome(state=JobState.FAILED, code="TrainingFailed", message=EVIL)
+    changes = {"progress": Progress(round=2, participants={"busan": part}), "outcome": outcome}
+    job = seen.job.model_copy(update={**changes, "state": JobState.FAILED})
+    events = [seen.events[0].model_copy(update={"message": EVIL})]
+    agent = Agent(site="busan", machine=EVIL, seq=1, seen=job.since, public_key="", job=EVIL)
+    site = Site(name="busan", city=EVIL, datasets=(dataset(target=EVIL),))
+    lines = Console(file=io.StringIO(), width=200)
+    Lines(lines).show(Seen(job, [], events))
+    shown = [
+        frame(Seen(job, seen.rounds, events)),
+        render.events(events),
+        render.sites([site]),
+        render.machines([agent]),
+        *render.summary(Report(job, [], None, LeftOver((), ()))),
+    ]
+    text = "\n".join("\n".join(drawn(one, 200)) for one in shown)
+
+    assert (text + lines.file.getvalue()).count(TAMED) == 9
+    assert not set(text + lines.file.getvalue()) & set("\x1b\x07\x9b\x7f\r\t")
+
+
+def test_no_control_character_of_an_error_reaches_the_terminal(cli):
+    told = cli("job", "show", EVIL)
+    as_json = cli("job", "show", EVIL, "--json")
+
+    assert not set(told.err + as_json.err + as_json.out) & set("\x1b\x07\x9b\x7f\r\t")
+
+
+def test_json_keeps_what_was_said():
+    assert json.loads(dumped({"message": EVIL})) == {"message": EVIL}
+    assert dumped(EVIL).isprintable()
+    assert plain("für München: 2×3 “ok”") == "für München: 2×3 “ok”"
 
 
 def test_a_selection_of_nothing_has_no_reason(seen, tmp_path):

@@ -148,9 +148,7 @@ TAKING_A_BODY = (
 
 @pytest.mark.parametrize(("method", "path"), TAKING_A_BODY)
 @pytest.mark.parametrize("token", ["", "Bearer e30.e30.x", "Bearer ²", "Basic eA=="])
-def test_the_body_of_a_stranger_is_not_parsed(
-    api: Api, method: str, path: str, token: str
-) -> None:
+def test_the_body_of_a_stranger_is_not_parsed(api: Api, method: str, path: str, token: str) -> None:
     answer = api.call(method, path, b"{", Authorization=token)
 
     assert answer.status_code == 401
@@ -282,3 +280,21 @@ def test_a_fault_of_our_own_says_nothing_of_itself(caplog: pytest.LogCaptureFixt
     answer = view()
     assert answer.status_code == FedspanError.http
     assert "hunter2" not in answer.body
+
+
+def test_a_machine_reads_its_manifest_without_reporting(api: Api) -> None:
+    app = api.world.app
+    job = submit(app, spec()).id
+    for step in (steps.check, steps.place, steps.launch):
+        step(app, job)
+    mine = Caller(role=CallerRole.AGGREGATOR, job=job, epoch=1)
+    old = Caller(role=CallerRole.AGGREGATOR, job=job, epoch=9)
+    seoul, busan = (Caller(role=CallerRole.SITE, site=name) for name in ("seoul", "busan"))
+
+    path = f"/v1/manifests/aggregator/{job}"
+    assert api.call("GET", path, who=mine).json()["desired"] == "run"
+    assert api.call("GET", path, who=old).json()["type"] == "StaleEpoch"
+    assert api.call("GET", "/v1/manifests/aggregator/other", who=mine).status_code == 404
+    assert api.call("GET", "/v1/manifests/site/seoul/m", who=seoul).json()["link"] is None
+    assert api.call("GET", "/v1/manifests/site/seoul/m", who=busan).status_code == 404
+    assert api.call("GET", path).status_code == 401

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -72,7 +73,7 @@ def body(model: type[M], request: Request, most: int = MAX_SPEC_BYTES) -> M:
         raise TooLarge(f"the body has {len(raw):,} bytes; at most {most:,} are taken")
     try:
         data = json.loads(raw)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise InvalidRequest(f"the body is no JSON: {exc}") from None
     return parsed(model, data)
 
@@ -82,6 +83,6 @@ def number(request: Request, name: str, default: int, most: int) -> int:
     given = (request.query_params or {}).get(name)
     if given is None:
         return default
-    if not given.isdigit() or not 1 <= int(given) <= most:
+    if not re.fullmatch("[0-9]{1,9}", given) or not 1 <= int(given) <= most:
         raise InvalidRequest(f"{name}: a whole number from 1 to {most}, got {given!r}")
     return int(given)

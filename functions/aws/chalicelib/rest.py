@@ -8,15 +8,15 @@ from chalice import Blueprint, Response
 
 from chalicelib.answers import answered, body, caller, dumped, json_response, number
 from fedspan import __version__
-from fedspan.access import CallerRole, allow_aggregator, allow_person, allow_site
+from fedspan.access import Caller, CallerRole, allow_aggregator, allow_person, allow_site
 from fedspan.app import App
 from fedspan.domain.reports import AggregatorReport, SiteReport
 from fedspan.domain.sites import Site
 from fedspan.domain.spec import JobSpec
-from fedspan.errors import InvalidRequest
+from fedspan.errors import InvalidRequest, NotFound
 from fedspan.services.cancel import cancel, delete, delete_model
-from fedspan.services.report_aggregator import report_aggregator
-from fedspan.services.report_site import report_site
+from fedspan.services.report_aggregator import aggregator_manifest, report_aggregator
+from fedspan.services.report_site import report_site, site_manifest
 from fedspan.services.sites import delete_site, register_site
 from fedspan.services.submit import submit
 from fedspan.wiring import app
@@ -30,6 +30,15 @@ def person(at_least: CallerRole) -> App:
     made = app()
     allow_person(caller(made, routes.current_request), at_least=at_least)
     return made
+
+
+def machine(role: CallerRole) -> tuple[App, Caller]:
+    """The app, and the machine of this role that calls. Nothing of its body was read yet."""
+    made = app()
+    known = caller(made, routes.current_request)
+    if known.role is not role:
+        raise NotFound("no such resource, or not for this token")
+    return made, known
 
 
 @routes.route("/v1/health", methods=["GET"])
@@ -96,8 +105,9 @@ def get_events(job_id: str) -> dict[str, Any]:
 @routes.route("/v1/models", methods=["GET"])
 @answered
 def get_models() -> dict[str, Any]:
+    made = person(CallerRole.VIEWER)
     limit = number(routes.current_request, "limit", 50, 500)
-    models = person(CallerRole.VIEWER).models.list(newest_first=True, limit=limit)
+    models = made.models.list(newest_first=True, limit=limit)
     return {"models": [dumped(card) for card in models]}
 
 
@@ -149,9 +159,8 @@ def remove_site(name: str) -> dict[str, Any]:
 @routes.route("/v1/reports/aggregator", methods=["POST"])
 @answered
 def post_aggregator_report() -> dict[str, Any]:
-    made, request = app(), routes.current_request
-    known = caller(made, request)
-    report = body(AggregatorReport, request, LONGEST_REPORT)
+    made, known = machine(CallerRole.AGGREGATOR)
+    report = body(AggregatorReport, routes.current_request, LONGEST_REPORT)
     allow_aggregator(known, report.job, report.epoch)
     return dumped(report_aggregator(made, report))
 
@@ -159,8 +168,24 @@ def post_aggregator_report() -> dict[str, Any]:
 @routes.route("/v1/reports/site", methods=["POST"])
 @answered
 def post_site_report() -> dict[str, Any]:
-    made, request = app(), routes.current_request
-    known = caller(made, request)
-    report = body(SiteReport, request)
+    made, known = machine(CallerRole.SITE)
+    report = body(SiteReport, routes.current_request)
     allow_site(known, report.site)
     return dumped(report_site(made, report))
+
+
+@routes.route("/v1/manifests/aggregator/{job_id}", methods=["GET"])
+@answered
+def get_aggregator_manifest(job_id: str) -> dict[str, Any]:
+    made, known = machine(CallerRole.AGGREGATOR)
+    epoch = known.epoch or 0
+    allow_aggregator(known, job_id, epoch)
+    return dumped(aggregator_manifest(made, job_id, epoch))
+
+
+@routes.route("/v1/manifests/site/{name}/{machine_id}", methods=["GET"])
+@answered
+def get_site_manifest(name: str, machine_id: str) -> dict[str, Any]:
+    made, known = machine(CallerRole.SITE)
+    allow_site(known, name)
+    return dumped(site_manifest(made, name, machine_id))

@@ -1,0 +1,20 @@
+"""What the benchmarks' command lines share."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def two_or_more(given: str) -> int:
+    """Rounds: the first is left out of the mean, so there is another."""
+    number = int(given)
+    if number < 2:
+        raise argparse.ArgumentTypeError(f"at least 2, got {number}")
+    return number
+
+
+def one_or_more(given: str) -> int:
+    number = int(given)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"at least 1, got {number}")
+    return number
