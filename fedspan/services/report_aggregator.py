@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from fedspan.app import App
@@ -20,6 +20,7 @@ from fedspan.domain.rounds import Round, Status
 from fedspan.domain.sites import Agent
 from fedspan.errors import (
     FedspanError,
+    InvalidRequest,
     JobCancelled,
     JobError,
     NotFound,
@@ -35,6 +36,7 @@ from fedspan.stores.base import Change
 
 MOST_ROUNDS: Final = 40
 """Of one report: a transaction takes 100 changes, and a round is two, its row and its event."""
+MOST_FAILURES: Final = 10
 FAULTS: Final = (JobError, StoreError)
 
 
@@ -89,6 +91,7 @@ def _taken(app: App, job: Job, report: AggregatorReport) -> Step:
         raise StaleEpoch(f"job {job.id} is at epoch {job.epoch}, not {report.epoch}")
     if report.seq <= before.seq:
         return Step(job)
+    _own(job, report.rounds)
     now = app.now()
     aggregator = before.model_copy(
         update={
@@ -110,6 +113,13 @@ def _taken(app: App, job: Job, report: AggregatorReport) -> Step:
         }
     )
     return Step(after, tuple(_told(app, job, after, report, done)), tuple(_rows(app, done)))
+
+
+def _own(job: Job, rounds: Sequence[Round]) -> None:
+    """Raises `InvalidRequest` for a round or a checkpoint of another job."""
+    for one in rounds:
+        if one.job != job.id or not one.checkpoint.key.startswith(f"jobs/{job.id}/"):
+            raise InvalidRequest(f"rounds: {one.number} is no round of job {job.id}")
 
 
 def _contiguous(last: int, fresh: list[Round]) -> list[Round]:
@@ -134,17 +144,28 @@ def _told(
         yield event(app, after, "AggregatorReady", f"aggregator {report.epoch} speaks")
     for one in done:
         yield _round_event(app, after, one)
-    for site, now in after.progress.participants.items():
-        if now.status is Status.FAILED and not _known(app, before, after, site):
-            yield event(
-                app,
-                after,
-                "ParticipantFailed",
-                f"{site} failed in round {after.progress.round}: {now.message}",
-                level=Level.WARNING,
-                site=site,
-                round=after.progress.round,
-            )
+    yield from _failures(app, before, after)
+
+
+def _failures(app: App, before: Job, after: Job) -> Iterator[Event]:
+    """Whose part in the round under way has just failed: each by name, a crowd in one event."""
+    now = after.progress.participants
+    failed = [
+        site
+        for site, part in now.items()
+        if part.status is Status.FAILED and not _known(app, before, after, site)
+    ]
+    number = after.progress.round
+    if len(failed) > MOST_FAILURES:
+        shown = ", ".join(failed[:MOST_FAILURES])
+        message = f"{len(failed)} participants failed in round {number}: {shown} and others"
+        yield event(app, after, "ParticipantFailed", message, level=Level.WARNING, round=number)
+        return
+    for site in failed:
+        message = f"{site} failed in round {number}: {now[site].message}"
+        yield event(
+            app, after, "ParticipantFailed", message, level=Level.WARNING, site=site, round=number
+        )
 
 
 def _known(app: App, before: Job, after: Job, site: str) -> bool:

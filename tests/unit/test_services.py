@@ -477,6 +477,28 @@ class TestWhatAReviewFound:
 
         assert here.app.executions.told[-1] == ("token", "TrainingFailed")  # type: ignore[attr-defined]
 
+    def test_an_aggregator_speaks_of_its_own_job_only(self, here: World) -> None:
+        job, other = training(here), training(here)
+        foreign = a_round(here.app, other, 1)
+        stolen = foreign.model_copy(update={"job": job})
+        for round in (foreign, stolen):
+            with pytest.raises(InvalidRequest, match="is no round of job"):
+                report_aggregator(
+                    here.app, aggregator_says(job, 2, Phase.TRAINING, rounds=(round,))
+                )
+        assert here.app.rounds.ids(other) == []
+
+    def test_a_crowd_that_fails_is_told_in_one_event(self, here: World) -> None:
+        job = training(here)
+        failed = Participation(status=Status.FAILED, message="gone")
+        crowd = {f"site-{number}": failed for number in range(300)}
+        progress = Progress(round=1, participants=crowd)
+        report_aggregator(here.app, aggregator_says(job, 2, Phase.TRAINING, progress=progress))
+
+        told = [e for e in here.app.events.list(job) if e.code == "ParticipantFailed"]
+        assert len(told) == 1
+        assert "300 participants failed in round 1" in told[0].message
+
     def test_a_site_outlives_the_record_of_a_job_it_was_assigned_to(self, here: World) -> None:
         gone = Assignment(site="seoul", job="gone")
         here.app.store.write([here.app.assignments.put(gone, "gone", "seoul", expected=0)])
