@@ -150,14 +150,16 @@ def test_down_refuses_while_jobs_run(cli, home, spec_file):
 
 def test_down_by_force_does_not_wait_for_ever(cli, home, spec_file, monkeypatch):
     monkeypatch.setattr("fedspan.cli.plane.ENDING_SECONDS", 0.3)
-    go = threading.Event()
+    begun, go = threading.Event(), threading.Event()
 
     def ignore(app, job):
         begin(app, job)
+        begun.set()
         assert go.wait(60)
 
     with serving(home, act=ignore):
         id = cli("job", "submit", spec_file, "--json").document["job"]
+        assert begun.wait(60)
         result = cli("down", "--force", "--json")
         go.set()
 
