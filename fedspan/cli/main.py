@@ -15,8 +15,9 @@ import typer
 from fedspan import __version__
 from fedspan.cli import demo, jobs, models, plane, sites
 from fedspan.cli.exits import INTERRUPTED, MEANINGS, code_of
-from fedspan.cli.plain import dumped, plain
+from fedspan.cli.plain import dumped
 from fedspan.cli.session import Command, Group, Interrupted
+from fedspan.domain.texts import plain
 from fedspan.errors import FedspanError, InvalidRequest, StorageFull, StoreError
 
 EPILOG = "\n\n".join(

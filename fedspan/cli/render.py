@@ -9,13 +9,13 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fedspan.cli.plain import plain
 from fedspan.cli.report import METRICS, Report, elapsed, reason
 from fedspan.domain.events import Event, Level
 from fedspan.domain.jobs import ENDED, Job, JobState
 from fedspan.domain.models import Card
 from fedspan.domain.rounds import Round, Status
 from fedspan.domain.sites import Agent, Site
+from fedspan.domain.texts import plain
 from fedspan.wiring import now
 
 COLOURS: Final = {

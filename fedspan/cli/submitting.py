@@ -9,11 +9,11 @@ from typing import Any
 
 from fedspan.cli.api import Api
 from fedspan.cli.exits import INTERRUPTED, code_of_job
-from fedspan.cli.plain import plain
 from fedspan.cli.report import document, gather
 from fedspan.cli.session import Session
 from fedspan.cli.spec_file import STDIN
 from fedspan.domain.jobs import Job
+from fedspan.domain.texts import plain
 from fedspan.errors import FedspanError, InvalidRequest
 
 

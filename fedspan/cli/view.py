@@ -14,11 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from fedspan.cli import render
-from fedspan.cli.plain import plain
 from fedspan.cli.report import METRICS, elapsed
 from fedspan.domain.events import Event
 from fedspan.domain.jobs import Job
 from fedspan.domain.rounds import Participation, Round, Status
+from fedspan.domain.texts import plain
 from fedspan.wiring import now
 
 MOST_ROWS: Final = 12

@@ -23,11 +23,11 @@ import psutil
 
 from fedspan.domain.reports import Desired, Link, SiteManifest, SiteReport
 from fedspan.domain.sites import Load
+from fedspan.domain.texts import brief
 from fedspan.flower.aggregator import free_port
 from fedspan.flower.certificates import LOOPBACK, NodeKey, node_key, write_secret
 from fedspan.flower.files import LINK, WORK
 from fedspan.flower.reporting import API, Api, Away, Dismissed, Pace, Sequence, logger, wanted
-from fedspan.flower.texts import plain
 from fedspan.flower.warm import TOKEN, Child, Family, Stop
 from fedspan.flower.workers import QUIET, Workers, warm_up_client
 
@@ -209,7 +209,7 @@ class Agent:
             ),
             job=self._node.link.job if self._node else None,
             running=self._node is not None,
-            message=plain(self._lacks() or self._message),
+            message=brief(self._lacks() or self._message),
         )
 
     def _lacks(self) -> str:

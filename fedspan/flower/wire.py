@@ -23,9 +23,9 @@ from pydantic import PositiveInt
 
 from fedspan.domain import values
 from fedspan.domain.spec import JobSpec
+from fedspan.domain.texts import brief
 from fedspan.errors import FedspanError, TrainingFailed
 from fedspan.flower.folding import Flat, finite, view
-from fedspan.flower.texts import plain
 
 ARRAYS: Final = "arrays"
 CONFIG: Final = "config"
@@ -144,7 +144,7 @@ def trained_of(message: Message, like: Flat) -> Trained:
         flat = view(record[FLAT])
         if (flat.shape, flat.dtype) != (like.shape, like.dtype):
             want, given = f"{like.dtype}{like.shape}", f"{flat.dtype}{flat.shape}"
-            raise TrainingFailed(plain(f"its model is {given}, the job's is {want}"))
+            raise TrainingFailed(brief(f"its model is {given}, the job's is {want}"))
         loss, examples = _number(metrics, LOSS), metrics.get(EXAMPLES)
         if not finite(flat):
             raise TrainingFailed("its parameters are not finite")
@@ -179,7 +179,7 @@ def failure(message: Message, exc: Exception) -> Message:
     them, so its name alone is told.
     """
     name = type(exc).__name__
-    reason = plain(f"{name}: {exc}") if isinstance(exc, FedspanError) else name
+    reason = brief(f"{name}: {exc}") if isinstance(exc, FedspanError) else name
     error = Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason)
     return Message(error, reply_to=message)
 
@@ -193,7 +193,7 @@ def _reading() -> Iterator[None]:
         raise
     except Exception as exc:
         told = str(exc) if isinstance(exc, ValueError) else type(exc).__name__
-        raise TrainingFailed(plain(f"its reply cannot be read: {told}")) from exc
+        raise TrainingFailed(brief(f"its reply cannot be read: {told}")) from exc
 
 
 def _metrics(message: Message) -> MetricRecord:
@@ -214,7 +214,7 @@ def _the(kind: type[R], content: RecordDict) -> R:
 def _told(error: Error) -> str:
     reason = (error.reason or f"Flower error {error.code}").strip()
     raised = _RAISED.fullmatch(reason)
-    return plain(f"{raised[1]}: {raised[2]}" if raised else reason)
+    return brief(f"{raised[1]}: {raised[2]}" if raised else reason)
 
 
 def _number(metrics: MetricRecord, key: str) -> float:

@@ -13,13 +13,14 @@ from rich.console import Console
 from fedspan.cli import render
 from fedspan.cli.left_over import LeftOver
 from fedspan.cli.logs import logged
-from fedspan.cli.plain import dumped, plain
+from fedspan.cli.plain import dumped
 from fedspan.cli.report import Report, document, reason
 from fedspan.cli.view import MOST_ROWS, Lines, Screen, Seen, frame, view_on
 from fedspan.domain.jobs import JobState, Outcome, Progress
 from fedspan.domain.rounds import Participation, Status
 from fedspan.domain.selection import Selection, select
 from fedspan.domain.sites import Agent, Site
+from fedspan.domain.texts import plain
 from fedspan.services.submit import submit
 from tests.support.world import a_round, dataset, spec, with_sites, world
 

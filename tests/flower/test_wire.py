@@ -149,7 +149,7 @@ def test_errors_of_ours_are_told_and_the_text_of_others_is_not() -> None:
     ours = failure(question(), InvalidDataset("row 3\x1b, column 2 is no number"))
     other = failure(question(), ValueError("could not convert 'Kim Min-su'"))
 
-    assert ours.error.reason == "InvalidDataset: row 3 , column 2 is no number"
+    assert ours.error.reason == "InvalidDataset: row 3, column 2 is no number"
     assert other.error.reason == "ValueError"
 
 
