@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
-
 from fedspan.local.home import Home
-from fedspan.providers.local import MARK, LocalProvider
+from fedspan.providers.local import LocalProvider, processes
 
 if TYPE_CHECKING:
     from fedspan.domain.machines import Machine
@@ -29,16 +27,12 @@ class LeftOver:
 
 def left_over(home: Home, job: str) -> LeftOver:
     ours = f"{job}-"
-    processes = []
-    for process in psutil.process_iter():
-        try:
-            folder = Path(process.environ().get(MARK, ""))
-            alive = process.status() != psutil.STATUS_ZOMBIE
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-        if alive and folder.parent == home.machines and folder.name.startswith(ours):
-            processes.append(process.pid)
-    return LeftOver(tuple(processes), tuple(sorted(home.machines.glob(f"{ours}*"))))
+    living = [
+        process.pid
+        for process, folder in processes()
+        if folder.parent == home.machines and folder.name.startswith(ours)
+    ]
+    return LeftOver(tuple(living), tuple(sorted(home.machines.glob(f"{ours}*"))))
 
 
 def machines(home: Home) -> list[Machine]:

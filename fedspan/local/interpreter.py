@@ -112,11 +112,6 @@ class Interpreter:
                     return str(execution.status)
         return None
 
-    def history(self, name: str) -> list[dict[str, Any]]:
-        """The events of the execution `name`, as Step Functions lists them."""
-        arn = self._arn.replace(":stateMachine:", ":execution:") + f":{name}"
-        return [dict(event) for event in self._backend.get_execution_history(arn)["events"]]
-
 
 class _Lambda:
     """As much of a boto3 Lambda client as the interpreter uses."""

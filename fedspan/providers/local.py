@@ -17,7 +17,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -101,10 +101,10 @@ class LocalProvider:
             return
         _kill_group(folder)
         end = time.monotonic() + GONE_SECONDS
-        while processes := _living(folder):
+        while alive := _living(folder):
             if time.monotonic() > end:
-                raise ProviderError(f"local terminate {machine.id}: {processes} do not end")
-            for process in processes:
+                raise ProviderError(f"local terminate {machine.id}: {alive} do not end")
+            for process in alive:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
             time.sleep(0.01)  # not `wait_procs`: an orphan is a zombie until init looks after it
@@ -189,14 +189,19 @@ def _living(folder: Path) -> list[psutil.Process]:
 
 def _marked(folder: Path) -> list[psutil.Process]:
     """Every living process whose environment names this machine."""
-    found = []
+    return [process for process, of in processes() if of == folder]
+
+
+def processes() -> Iterator[tuple[psutil.Process, Path]]:
+    """Every living process of a machine on this computer, and that machine's folder."""
     for process in psutil.process_iter():
         try:
-            if process.environ().get(MARK) == str(folder):
-                found.append(process)
+            folder = process.environ().get(MARK)
+            alive = process.status() != psutil.STATUS_ZOMBIE
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
-    return found
+        if folder and alive:
+            yield process, Path(folder)
 
 
 def _keep_log(folder: Path, logs: Path) -> None:

@@ -8,8 +8,8 @@ from fedspan.app import App
 from fedspan.domain.jobs import Job
 from fedspan.errors import Conflict
 from fedspan.services import waits
-from fedspan.services.changes import Step, change, event
-from fedspan.stores.base import MAX_CHANGES, Change
+from fedspan.services.changes import Step, change, event, write_all
+from fedspan.stores.base import Change
 
 
 def cancel(app: App, job_id: str) -> Job:
@@ -38,9 +38,7 @@ def delete(app: App, job_id: str) -> None:
         raise Conflict(f"job {job_id} is {job.state}; cancel it first")
     for found in app.objects.list(f"jobs/{job_id}/"):
         app.objects.delete(found.key)
-    rows = list(_rows(app, job_id))
-    for start in range(0, len(rows), MAX_CHANGES):
-        app.store.write(rows[start : start + MAX_CHANGES])
+    write_all(app, list(_rows(app, job_id)))
     app.store.write([app.jobs.delete(job_id)])
 
 

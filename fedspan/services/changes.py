@@ -12,7 +12,7 @@ from fedspan.app import App
 from fedspan.domain.events import Event, Level
 from fedspan.domain.jobs import MOVES, Job, JobState, move
 from fedspan.errors import Conflict, JobCancelled
-from fedspan.stores.base import Change
+from fedspan.stores.base import MAX_CHANGES, Change
 
 ATTEMPTS: Final = 20
 log = structlog.get_logger()
@@ -50,6 +50,12 @@ def change(app: App, job_id: str, decide: Callable[[Job], Step]) -> Job:
             log.info(event.code, job=job_id, message=event.message, site=event.site)
         return step.job
     raise Conflict(f"job {job_id} is being changed by others; try again")
+
+
+def write_all(app: App, changes: Sequence[Change]) -> None:
+    """Write `changes` that may come one after another, as many at a time as a store takes."""
+    for start in range(0, len(changes), MAX_CHANGES):
+        app.store.write(changes[start : start + MAX_CHANGES])
 
 
 def _numbered(app: App, events: Sequence[Event], version: int) -> list[Change]:

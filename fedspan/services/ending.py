@@ -14,9 +14,9 @@ from fedspan.domain.events import Level
 from fedspan.domain.jobs import Job, JobState, Outcome, cost_at, move, overrun
 from fedspan.domain.machines import Machine, Role
 from fedspan.errors import ProviderError, tree
-from fedspan.services.changes import Step, change, event
+from fedspan.services.changes import Step, change, event, write_all
 from fedspan.services.linking import client_key
-from fedspan.stores.base import MAX_CHANGES, Change
+from fedspan.stores.base import Change
 
 MOST_TEARDOWNS: Final = 120
 """So many looks, a second apart, before the job ends with a warning and the sweep goes on."""
@@ -156,8 +156,7 @@ def _release(app: App, job: Job) -> None:
     for site in job.spec.participants:
         rows.append(app.assignments.delete(job.id, site))
         rows.append(app.agents.delete(client_key(job.id, site), site))
-    for start in range(0, len(rows), MAX_CHANGES):
-        app.store.write(rows[start : start + MAX_CHANGES])
+    write_all(app, rows)
 
 
 def _stopped(app: App, job: Job) -> Step:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fedspan.app import App
 from fedspan.domain.sites import Site
 from fedspan.errors import Conflict
-from fedspan.stores.base import MAX_CHANGES
+from fedspan.services.changes import write_all
 
 
 def register_site(app: App, site: Site) -> Site:
@@ -26,9 +26,7 @@ def delete_site(app: App, name: str) -> None:
     """Raises `NotFound`, and `Conflict` while a job needs the site."""
     app.sites.get(name)
     _free(app, name)
-    agents = [app.agents.delete(machine, name) for machine in app.agents.ids(name)]
-    for start in range(0, len(agents), MAX_CHANGES):
-        app.store.write(agents[start : start + MAX_CHANGES])
+    write_all(app, [app.agents.delete(machine, name) for machine in app.agents.ids(name)])
     app.store.write([app.sites.delete(name)])
 
 

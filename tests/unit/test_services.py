@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fedspan.domain.jobs import ENDED, MOVES, JobState, Progress, move
+from fedspan.domain.machines import Machine
 from fedspan.domain.reports import Desired, Fault, Phase
 from fedspan.domain.rounds import Participation, Status
 from fedspan.domain.sites import Site
@@ -24,6 +26,7 @@ from fedspan.errors import (
     StaleEpoch,
     Throttled,
 )
+from fedspan.providers.memory import MemoryProvider
 from fedspan.services import ending, keep, steps, sweep, waits
 from fedspan.services.cancel import cancel, delete
 from fedspan.services.recover import recover
@@ -33,6 +36,7 @@ from fedspan.services.resume import resume, still_carries
 from fedspan.services.sites import delete_site, register_site
 from fedspan.services.submit import submit
 from tests.support.world import (
+    Clock,
     World,
     a_round,
     aggregator_says,
@@ -442,14 +446,22 @@ class TestWhatAReviewFound:
         assert len(here.cloud.machines()) == 1
         assert ending.tear_down(here.app, job)["status"] == "gone"
 
-    def test_a_cloud_that_cannot_be_asked_is_not_taken_for_empty(self, here: World) -> None:
-        job = training(here)
-        ending.give_up(here.app, job, {"Error": "Denied", "Cause": "no"})
-        ending.tear_down(here.app, job)
-        here.cloud.fail_next = ProviderError("down")
+    def test_a_cloud_that_cannot_be_asked_is_not_taken_for_empty(self, tmp_path: Path) -> None:
+        class Down(MemoryProvider):
+            def machines(self, job: str | None = None) -> Sequence[Machine]:
+                raise ProviderError("down")
 
-        assert ending.tear_down(here.app, job)["status"] in ("waiting", "gone")
-        assert sweep.sweep(here.app)["stuck"] == []
+        clock = Clock()
+        up, down = MemoryProvider(clock, name="local"), Down(clock, name="away")
+        here = world(tmp_path, providers={"away": down, "local": up})
+        with_sites(here.app)
+        job = submit(here.app, spec()).id
+        for step in (steps.check, steps.place):
+            step(here.app, job)
+        up.launch(job, _spec_of(here))
+
+        assert ending.tear_down(here.app, job)["status"] == "waiting"
+        assert up.machines() == []
 
     def test_the_sweep_removes_an_aggregator_that_was_replaced(self, here: World) -> None:
         job = training(here)
