@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import select
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -61,7 +63,7 @@ def view_on(console: Console) -> View:
 
 
 class Lines:
-    """One line an event."""
+    """One line an event. Events can be far apart, so a reader that left is looked for each time."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -83,6 +85,19 @@ class Lines:
             at = one.at.astimezone().strftime("%H:%M:%S")
             self._console.print(plain(f"{at} {one.code}: {one.message}"), soft_wrap=True)
         self._shown = len(seen.events)
+        if _deserted(self._console):
+            raise BrokenPipeError
+
+
+def _deserted(console: Console) -> bool:
+    """Whether the console is a pipe that nobody reads any more."""
+    try:
+        written = console.file.fileno()
+    except io.UnsupportedOperation:  # a buffer in memory
+        return False
+    looked = select.poll()
+    looked.register(written, 0)  # errors are told unasked
+    return any(what & select.POLLERR for _, what in looked.poll(0))
 
 
 class Screen:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 
 import pytest
 import structlog
@@ -95,6 +96,16 @@ def test_without_a_terminal_each_event_is_one_line_once(seen):
 
     assert isinstance(view, Lines)
     assert console.file.getvalue().count("JobSubmitted: breast-cancer: 3 rounds") == 1
+
+
+def test_a_reader_that_leaves_is_noticed_though_nothing_happens(seen):
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as file, view_on(Console(file=file, width=80)) as view:
+        view.show(seen)
+        view.show(seen)
+        os.close(reader)
+        with pytest.raises(BrokenPipeError):
+            view.show(seen)
 
 
 def test_a_terminal_gets_a_screen_that_goes_away(seen):
