@@ -1,6 +1,6 @@
 """Which parts are real: the one place that knows.
 
-Importing it needs nothing; `app` builds from the environment when a handler first asks.
+Importing it needs nothing; `app` and `app_on_gcp` build when a handler first asks.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
+from fedspan.absent import NoExecutions, NoObjects, NoStore
 from fedspan.access import Tokens
 from fedspan.app import App
 from fedspan.executions.base import Executions
@@ -29,6 +30,11 @@ _installed: list[App] = []
 def app() -> App:
     """The app this process serves: the one installed (embedded default, tests), else AWS's."""
     return _installed[-1] if _installed else _on_aws()
+
+
+def app_on_gcp() -> App:
+    """The app a Cloud Function serves: the one installed (tests), else one that keeps nothing."""
+    return _installed[-1] if _installed else _on_gcp()
 
 
 def install(made: App) -> None:
@@ -80,6 +86,22 @@ def _on_aws() -> App:
         providers={},
         executions=_step_functions(settings),
         tokens=Tokens(_signing_key(settings)),
+        now=now,
+        new_id=new_id,
+        post=post,
+    )
+
+
+@cache
+def _on_gcp() -> App:
+    """Answers questions that bring all they need; no environment, no SDK, no account."""
+    return App(
+        settings=Settings(),
+        store=NoStore(),
+        objects=NoObjects(),
+        providers={},
+        executions=NoExecutions(),
+        tokens=Tokens(secrets.token_bytes(32)),  # IAM stands at the door; nobody holds one of these
         now=now,
         new_id=new_id,
         post=post,

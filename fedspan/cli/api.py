@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
 from urllib.parse import quote
@@ -14,7 +14,9 @@ from pydantic import BaseModel, ValidationError
 
 from fedspan.domain.events import Event
 from fedspan.domain.jobs import Job
+from fedspan.domain.measurements import Measured, Measurement, Plan
 from fedspan.domain.models import Card
+from fedspan.domain.placements import PlacementAnswer
 from fedspan.domain.rounds import Round
 from fedspan.domain.sites import Agent, Site
 from fedspan.errors import FedspanError, InvalidRequest, NotFound, NotRunning, TooLarge, tree
@@ -143,6 +145,18 @@ class Api:
     def cancel(self, job: str) -> Job:
         return _value(Job, self._call("POST", f"/v1/jobs/{_part('job', job)}/cancel"))
 
+    def approve(self, job: str, candidate: int) -> Job:
+        """Let a waiting job go on at `candidate` of its list, counted from 1."""
+        path = f"/v1/jobs/{_part('job', job)}/approval"
+        return _value(Job, self._call("POST", path, {"candidate": candidate}))
+
+    def placements(
+        self, question: Mapping[str, Any], limit: int, compare: str | None = None
+    ) -> PlacementAnswer:
+        compared = f"&compare={quote(compare, safe='')}" if compare is not None else ""
+        path = f"/v1/placements?limit={limit}{compared}"
+        return _value(PlacementAnswer, self._call("POST", path, question))
+
     def delete_job(self, id: str) -> None:
         self._call("DELETE", f"/v1/jobs/{_part('job', id)}")
 
@@ -171,6 +185,18 @@ class Api:
     def delete_site(self, name: str) -> None:
         self._call("DELETE", f"/v1/sites/{_part('site', name)}")
 
+    def measure(self, site: str, regions: Sequence[str], nearest: int) -> Plan:
+        """Ask for `regions`, or the `nearest` when none is named. A repeat asks once."""
+        document = {"regions": list(regions), "nearest": nearest}
+        return _value(Plan, self._call("POST", _measurements(site), document))
+
+    def measurement(self, site: str) -> Measurement:
+        return _value(Measurement, self._call("GET", _measurements(site)))
+
+    def put_measured(self, site: str, told: Measured) -> Measurement:
+        document = told.model_dump(mode="json")
+        return _value(Measurement, self._call("PUT", _measurements(site), document))
+
     def _call(
         self,
         method: str,
@@ -198,6 +224,10 @@ def error_of(status: int, problem: Mapping[str, Any]) -> FedspanError:
     if issubclass(kind, InvalidRequest):
         return kind(*map(str, problem.get("problems") or [message]))
     return kind(message)
+
+
+def _measurements(site: str) -> str:
+    return f"/v1/sites/{_part('site', site)}/measurements"
 
 
 def _part(noun: str, id: str) -> str:

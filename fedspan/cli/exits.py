@@ -18,7 +18,7 @@ MEANINGS: Final[Mapping[int, str]] = {
     3: "no control plane runs, one runs already, or its port is taken",
     4: "the job ran, but no round reached the threshold",
     5: "not found, or in conflict with what is there",
-    6: "storage or a provider of machines failed",
+    6: "storage or a provider of machines failed, or no place fits",
     INTERRUPTED: "interrupted",
 }
 

@@ -91,7 +91,8 @@ def list_(
         found = api.jobs(limit)
     from fedspan.cli import render
 
-    here.show({"jobs": [job.model_dump(mode="json") for job in found]}, render.jobs(found))
+    listed = [job.model_dump(mode="json", exclude={"placement"}) for job in found]
+    here.show({"jobs": listed}, render.jobs(found))
 
 
 @app.command(cls=Command)
@@ -144,6 +145,27 @@ def cancel(ctx: typer.Context, id: Id) -> None:
     }
     said = f"has already ended: {job.state}" if job.ended else "is being cancelled"
     here.show(document, f"job {id} {said}")
+
+
+@app.command(cls=Command)
+def approve(
+    ctx: typer.Context,
+    id: Id,
+    candidate: Annotated[
+        int, typer.Option("--candidate", metavar="N", min=1, help="As `job show` numbers them")
+    ] = 1,
+) -> None:
+    """Let a job that waits for it start, at the best place or another of its list."""
+    from fedspan.cli.report import place
+    from fedspan.domain.places import where
+
+    here = session(ctx)
+    with here.running_api() as api:
+        job = api.approve(id, candidate)
+    document = {"job": id, "state": job.state.value, "placement": place(job)}
+    taken = job.placement.candidate if job.placement else None
+    said = f": {where(taken)}" if taken else ""
+    here.show(document, f"job {id} is approved{said}; `fedspan job watch {id}` follows it")
 
 
 @app.command(cls=Command)

@@ -13,6 +13,7 @@ from fedspan.cli.report import METRICS, Report, elapsed, reason
 from fedspan.domain.events import Event, Level
 from fedspan.domain.jobs import ENDED, Job, JobState
 from fedspan.domain.models import Card
+from fedspan.domain.places import where
 from fedspan.domain.rounds import Round, Status
 from fedspan.domain.sites import Agent, Site
 from fedspan.domain.texts import plain
@@ -102,8 +103,17 @@ def summary(report: Report) -> list[RenderableType]:
     shown: list[RenderableType] = [head, ""]
     if report.rounds:
         shown += [rounds(report.rounds, job.selected.round if job.selected else None), ""]
+    if job.state is JobState.WAITING_APPROVAL:
+        shown += [*places(job), ""]
     shown.append(facts(_facts(report)))
     return [*shown, f"Weights     {report.card.uri}"] if report.card else shown
+
+
+def places(job: Job) -> list[RenderableType]:
+    """Where its aggregator could go, numbered as `job approve` takes them."""
+    from fedspan.cli.render_place import candidates
+
+    return [candidates(job.placement.answer)] if job.placement else []
 
 
 def _facts(report: Report) -> Iterable[tuple[str, RenderableType]]:
@@ -111,6 +121,8 @@ def _facts(report: Report) -> Iterable[tuple[str, RenderableType]]:
     if job.outcome is not None and job.state is not JobState.SUCCEEDED:
         said = f"{job.outcome.code}: {job.outcome.message}" if job.outcome.message else ""
         yield "Outcome", Text(plain(said or job.outcome.code), COLOURS.get(job.state, ""))
+    if job.placement is not None and job.placement.candidate is not None:
+        yield "Place", plain(where(job.placement.candidate))
     if job.selected is not None:
         yield "Chosen", reason(report)
     if card is not None:

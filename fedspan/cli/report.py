@@ -49,6 +49,7 @@ def document(report: Report) -> dict[str, Any]:
         "job": job.id,
         "name": job.spec.name,
         "state": job.state.value,
+        "placement": place(job),
         "rounds": [_round(one) for one in report.rounds],
         "selected": job.selected.model_dump(mode="json") if job.selected else None,
         "model": card.model_dump(mode="json", include={"id", "uri", "sha256", "parameters"})
@@ -64,6 +65,11 @@ def document(report: Report) -> dict[str, Any]:
         if job.outcome
         else None,
     }
+
+
+def place(job: Job) -> dict[str, Any] | None:
+    """Where its aggregator goes, or could go: `chosen` is an index into the candidates."""
+    return job.placement.model_dump(mode="json") if job.placement else None
 
 
 def _round(one: Round) -> dict[str, Any]:

@@ -33,6 +33,15 @@ def add(
     country: Annotated[str, typer.Option(help="Two letters: KR, DE ...")] = "",
     latitude: Annotated[float | None, typer.Option("--lat", help="Degrees north")] = None,
     longitude: Annotated[float | None, typer.Option("--lon", help="Degrees east")] = None,
+    cloud: Annotated[
+        str | None,
+        typer.Option(metavar="REGION", help="The public-cloud region it sits in: aws:eu-west-1"),
+    ] = None,
+    up_mbps: Annotated[float | None, typer.Option(help="Of its link, Mbit/s")] = None,
+    down_mbps: Annotated[float | None, typer.Option(help="Of its link, Mbit/s")] = None,
+    compute_s: Annotated[
+        float | None, typer.Option(help="Seconds one round of training takes there")
+    ] = None,
 ) -> None:
     """Register a site on this computer, or replace it. Its data stays where it is."""
     from fedspan.domain.parsing import parsed
@@ -47,6 +56,10 @@ def add(
             "country": country,
             "latitude": latitude,
             "longitude": longitude,
+            "cloud": cloud,
+            "up_mbps": up_mbps,
+            "down_mbps": down_mbps,
+            "compute_s": compute_s,
             "datasets": [_described(one) for one in dataset],
         },
     )
@@ -81,6 +94,46 @@ def show(ctx: typer.Context, name: Name) -> None:
         "machines": [one.model_dump(mode="json") for one in machines],
     }
     here.show(document, render.sites([site]), *([render.machines(machines)] if machines else []))
+
+
+@app.command(cls=Command)
+def measure(
+    ctx: typer.Context,
+    name: Name,
+    region: Annotated[
+        list[str] | None,
+        typer.Option(help="A region to measure: aws:eu-west-1; may be given several times"),
+    ] = None,
+    nearest: Annotated[
+        int, typer.Option(min=1, max=200, help="Without --region: so many, the nearest on the map")
+    ] = 12,
+    wait: Annotated[
+        int, typer.Option(min=0, max=3600, help="Seconds to wait for the site's agent")
+    ] = 60,
+) -> None:
+    """How far a site is from the clouds' regions: TCP connect times, used by `fedspan place`.
+
+    A local site is measured from this computer, another by its own agent. Changes no job.
+    """
+    from fedspan.cli import measuring
+    from fedspan.domain.sites import SiteKind
+
+    here = session(ctx)
+    runs = here.home.running() is not None
+    with here.api() as api:
+        plan = api.measure(name, region or [], nearest)
+        if plan.kind is SiteKind.LOCAL:
+            known = measuring.measured_here(api, name, plan, here.screen)
+        else:  # nobody hears an agent where no control plane runs
+            known = measuring.awaited(api, name, plan, wait if runs else 0, here.screen)
+    here.show(measuring.document(plan, known), *measuring.shown(plan, known))
+    if known.answered != plan.asked.id:
+        where = f"for {wait} s" if runs else "yet: no control plane runs that it could tell"
+        here.say(f"the agent of {name} has not answered {where}; it stays asked")
+        raise typer.Exit(1)
+    if not known.fresh(plan.asked.regions):
+        here.say("no region was reached")
+        raise typer.Exit(1)
 
 
 @app.command(cls=Command)

@@ -25,17 +25,17 @@ PLAIN: Final[Mapping[str, tuple[str, str]]] = {
 """YAML 1.2's core schema. PyYAML's 1.1 takes ``no`` for false, ``1e-3`` for text, ``010`` for 8."""
 
 
-def read_spec(path: str) -> dict[str, Any]:
-    """The mapping in the file at `path`, or on stdin for ``-``.
+def read_spec(path: str, most: int = MAX_SPEC_BYTES) -> dict[str, Any]:
+    """The mapping in the file at `path`, or on stdin for ``-``, of `most` bytes.
 
     Raises:
         TooLarge: before anything is parsed.
         InvalidRequest: no such file, or no YAML or JSON mapping; with line and column.
     """
-    name, raw = _read(path)
-    if len(raw) > MAX_SPEC_BYTES:
+    name, raw = _read(path, most)
+    if len(raw) > most:
         raise TooLarge(
-            f"{name}: a job spec has at most {MAX_SPEC_BYTES // 1024} KiB; a model travels as a "
+            f"{name}: a job spec has at most {most // 1024:,} KiB; a model travels as a "
             "file beside it (model.file)"
         )
     try:
@@ -59,13 +59,13 @@ def read_spec(path: str) -> dict[str, Any]:
     return found
 
 
-def _read(path: str) -> tuple[str, bytes]:
+def _read(path: str, most: int) -> tuple[str, bytes]:
     """Its name for people, and at most one byte more than is allowed."""
     if path == STDIN:
-        return "stdin", sys.stdin.buffer.read(MAX_SPEC_BYTES + 1)
+        return "stdin", sys.stdin.buffer.read(most + 1)
     try:
         with Path(path).open("rb") as file:
-            return path, file.read(MAX_SPEC_BYTES + 1)
+            return path, file.read(most + 1)
     except OSError as exc:
         raise InvalidRequest(f"{path}: {(exc.strerror or 'cannot be read').lower()}") from None
 

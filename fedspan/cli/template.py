@@ -44,10 +44,32 @@ selection:                   # the best round by `metric` among those that reach
   metric: f1                 # accuracy, recall, precision or f1
   at_least: 0.9
 
+# aggregator:                # where it may run; a comment shows what holds without it
+#   need:
+#     vcpus: 2
+#     memory_mib: 4096
+#     arch: x86              # or arm; default: either
+#     gpu: {count: 1, model: T4}   # default: none
+#   regions:                 # providers (aws), regions (aws:eu-west-1), countries (DE), eu, eea
+#     allow: [eu]            # default: all
+#     deny: [CH]
+#   purchase: any            # spot, on_demand or any
+#   approve: true            # wait for `fedspan job approve`; default: start at the best place
+
+# placement:                 # how places are compared; `fedspan place --spec FILE` shows them
+#   score: balanced          # cost against time, or money: the bill and hour_usd for each hour
+#   balance: 0.5             # of the balanced score, the weight of cost
+#   hour_usd: 0              # of the money score, what an hour of waiting is worth
+#   checkpoint_every: 1      # rounds
+#   egress_used_gb: {aws: 50}    # sent this month already, before this job
+
 limits:                      # 90s, 10m, 2h, 1d
   deadline: 2h               # for the whole job
   round: 10m                 # for one round
   node_wait: 5m              # for the participants to connect
+  # budget_usd: 5            # for the whole job
+  # max_rtt_ms: 150          # between any participant and the aggregator
+  # max_interruption: 0.2    # probability that a spot aggregator is interrupted
 
 # notify:
 #   - webhook: https://example.org/hook

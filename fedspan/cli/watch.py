@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Self
 from fedspan.cli.api import Api
 from fedspan.cli.session import Interrupted, Session
 from fedspan.cli.view import Seen, view_on
-from fedspan.domain.jobs import Job
+from fedspan.domain.jobs import Job, JobState
 from fedspan.errors import FedspanError
 
 if TYPE_CHECKING:
@@ -92,11 +92,14 @@ def _end_unseen(api: Api, id: str, presses: Presses) -> None:
 
 def _follow(session: Session, api: Api, id: str, presses: Presses | None) -> Job:
     look = _Look(api, id)
-    cancelled = False
+    asked = cancelled = False
     with view_on(session.screen) as view:
         while True:
             seen = look(ending=cancelled)
             view.show(seen)
+            if seen.job.state is JobState.WAITING_APPROVAL and not asked:
+                _ask(session, seen.job)
+                asked = True
             if seen.job.ended:
                 return seen.job
             if presses is not None and presses.count >= 2:
@@ -106,6 +109,17 @@ def _follow(session: Session, api: Api, id: str, presses: Presses | None) -> Job
                 _cancel(session, api, seen.job)
                 cancelled = True
             time.sleep(LOOK_SECONDS)
+
+
+def _ask(session: Session, job: Job) -> None:
+    from fedspan.cli import render
+
+    for one in render.places(job):
+        session.screen.print(one)
+    session.say(
+        f"job {job.id} waits for approval: `fedspan job approve {job.id} --home {session.path}` "
+        "takes the first place, --candidate N another"
+    )
 
 
 def _cancel(session: Session, api: Api, job: Job) -> None:

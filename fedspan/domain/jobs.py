@@ -10,6 +10,7 @@ from typing import Final
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from fedspan.domain.machines import Offer
+from fedspan.domain.placements import Candidate, PlacementAnswer
 from fedspan.domain.rounds import Participation
 from fedspan.domain.selection import Selection
 from fedspan.domain.spec import JobSpec
@@ -21,6 +22,7 @@ class JobState(StrEnum):
     SUBMITTED = "submitted"
     CHECKING = "checking"
     PLACING = "placing"
+    WAITING_APPROVAL = "waiting_approval"
     LAUNCHING = "launching"
     LINKING = "linking"
     TRAINING = "training"
@@ -37,7 +39,8 @@ S = JobState
 MOVES: Final[Mapping[JobState, frozenset[JobState]]] = {
     S.SUBMITTED: frozenset({S.CHECKING, S.STOPPING}),
     S.CHECKING: frozenset({S.PLACING, S.STOPPING}),
-    S.PLACING: frozenset({S.LAUNCHING, S.STOPPING}),
+    S.PLACING: frozenset({S.WAITING_APPROVAL, S.LAUNCHING, S.STOPPING}),
+    S.WAITING_APPROVAL: frozenset({S.LAUNCHING, S.STOPPING}),
     S.LAUNCHING: frozenset({S.LINKING, S.RECOVERING, S.STOPPING}),
     S.LINKING: frozenset({S.TRAINING, S.RECOVERING, S.STOPPING}),
     S.TRAINING: frozenset({S.SELECTING, S.RECOVERING, S.STOPPING}),
@@ -75,6 +78,36 @@ class Aggregator(Value):
     linked: tuple[Name, ...] = Field(default=(), description="participants it will let in")
 
 
+class Approval(Value):
+    """A person's word on a job's place. `candidate` counts from 1, `by` is the caller's role."""
+
+    candidate: PositiveInt
+    by: str
+    at: Instant
+
+
+class Approving(Value):
+    """What a person says. `candidate` counts from 1, as the list does that they were shown."""
+
+    candidate: PositiveInt = 1
+
+
+class Placement(Value):
+    """Where the aggregator of this epoch could go when that was asked, and where it goes.
+    `chosen` is an index into the candidates; none while a person is waited for. An approval
+    stays when an aggregator is replaced: it is of the job."""
+
+    epoch: PositiveInt
+    answer: PlacementAnswer
+    chosen: NonNegativeInt | None = None
+    approval: Approval | None = None
+
+    @property
+    def candidate(self) -> Candidate | None:
+        """The place that was taken."""
+        return None if self.chosen is None else self.answer.candidates[self.chosen]
+
+
 class Progress(Value):
     """The round under way."""
 
@@ -95,6 +128,7 @@ class Job(Value):
     since: Instant
     epoch: PositiveInt = 1
     attempt: PositiveInt = 1
+    placement: Placement | None = None
     aggregator: Aggregator | None = None
     progress: Progress = Progress()
     rounds_done: NonNegativeInt = 0
@@ -110,6 +144,13 @@ class Job(Value):
     @property
     def ended(self) -> bool:
         return self.state in ENDED
+
+    @property
+    def asks_approval(self) -> bool:
+        """Whether a person must confirm its place first. Once is enough, however often its
+        aggregator is replaced."""
+        approved = self.placement is not None and self.placement.approval is not None
+        return self.spec.aggregator.approve and not approved and self.outcome is None
 
 
 def move(job: Job, to: JobState, now: datetime) -> Job:
@@ -135,10 +176,19 @@ def cost_at(job: Job, now: datetime) -> int:
     return job.spent + round(running.offer.price * hours)
 
 
+def seconds_left(job: Job, now: datetime) -> float:
+    """Until the deadline of its spec; negative past it."""
+    return job.spec.limits.deadline - (now - job.submitted).total_seconds()
+
+
 def overrun(job: Job, now: datetime) -> JobError | None:
     """Which limit of its spec the job has passed, if one."""
     limits = job.spec.limits
-    if (now - job.submitted).total_seconds() >= limits.deadline:
+    if seconds_left(job, now) <= 0 and job.state is JobState.WAITING_APPROVAL:
+        return DeadlineExceeded(
+            f"nobody approved its place within {limits.deadline:g} s; allow more in limits.deadline"
+        )
+    if seconds_left(job, now) <= 0:
         return DeadlineExceeded(
             f"not done within {limits.deadline:g} s; {job.rounds_done} of {job.spec.rounds} "
             "rounds are kept as checkpoints; allow more in limits.deadline"

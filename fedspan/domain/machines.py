@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
-from fedspan.domain.spec import Need
+from fedspan.domain.spec import CpuArch, Need
 from fedspan.domain.values import Instant, MicroUsd, Name, Value
+from fedspan.errors import NoCapacity
 
 
 class Role(StrEnum):
@@ -25,9 +27,34 @@ class Offer(Value):
     memory_mib: PositiveInt
     price: MicroUsd
     spot: bool = False
+    arch: CpuArch = CpuArch.X86
+    gpu: str = Field(default="", description="its model, as `GpuNeed` names it")
+    gpus: NonNegativeInt = 0
+    network_tier: str = Field(default="", description="where a provider has several")
 
     def fits(self, need: Need) -> bool:
-        return self.vcpus >= need.vcpus and self.memory_mib >= need.memory_mib
+        wanted = need.gpu
+        return (
+            self.vcpus >= need.vcpus
+            and self.memory_mib >= need.memory_mib
+            and need.arch in (None, self.arch)
+            and (wanted is None or self.gpus >= wanted.count)
+            and (wanted is None or wanted.model in (None, self.gpu))
+        )
+
+
+def cheapest(offers: Iterable[Offer], need: Need) -> Offer:
+    """The cheapest offer that fits. Ties break by name, so a rerun chooses the same.
+
+    Raises:
+        NoCapacity: none fits; says what was needed.
+    """
+    fitting = [offer for offer in offers if offer.fits(need)]
+    if not fitting:
+        raise NoCapacity(
+            f"no offer has {need.vcpus} vCPU and {need.memory_mib} MiB; lower the need"
+        )
+    return min(fitting, key=lambda o: (o.price, o.provider, o.region, o.machine_type, o.spot))
 
 
 class MachineSpec(Value):

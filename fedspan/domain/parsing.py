@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -25,8 +25,8 @@ def parsed(model: type[M], data: object) -> M:
     try:
         return model.model_validate(data)
     except ValidationError as exc:
-        problems = (_sentence(model, error) for error in exc.errors(include_url=False))
-        raise InvalidRequest(*dict.fromkeys(problems)) from None
+        errors = _telling(exc.errors(include_url=False))
+        raise InvalidRequest(*dict.fromkeys(_sentence(model, one) for one in errors)) from None
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -36,6 +36,19 @@ def nearest(word: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; known: {', '.join(choices)}" if choices else ""
+
+
+def _telling(errors: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """Without what only follows: a list is not empty because all in it was wrong. Nor does a
+    person know which kind of a union (a tag in brackets) they meant to write."""
+    for error in errors:
+        error["loc"] = tuple(part for part in error["loc"] if not _tag(part))
+    holders = {error["loc"][:depth] for error in errors for depth in range(len(error["loc"]))}
+    return [one for one in errors if one["type"] != "too_short" or one["loc"] not in holders]
+
+
+def _tag(part: int | str) -> bool:
+    return isinstance(part, str) and part.startswith("(")
 
 
 def _sentence(model: type[BaseModel], error: ErrorDetails) -> str:

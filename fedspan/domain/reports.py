@@ -11,6 +11,7 @@ from enum import StrEnum
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from fedspan.domain.jobs import Progress
+from fedspan.domain.measurements import Asked, Measured
 from fedspan.domain.rounds import Round
 from fedspan.domain.sites import Dataset, Load
 from fedspan.domain.spec import JobSpec
@@ -84,7 +85,8 @@ class AggregatorManifest(Message):
 
 
 class SiteReport(Message):
-    """A site's machine, its `seq`-th word since it started."""
+    """A site's machine, its `seq`-th word since it started. `measured` answers the manifest's
+    `measure`, and is told until that is asked no more."""
 
     site: Name
     machine: str
@@ -94,6 +96,7 @@ class SiteReport(Message):
     job: str | None = None
     running: bool = False
     message: str = ""
+    measured: Measured | None = None
 
 
 class Link(Message):
@@ -110,10 +113,12 @@ class Link(Message):
 
 
 class SiteManifest(Message):
-    """How a site's machine should be: linked to an aggregator, or idle."""
+    """How a site's machine should be: linked to an aggregator, or idle. It measures `measure`
+    beside either; names of regions alone are told, so that nobody has it connect anywhere else."""
 
     desired: Desired
     link: Link | None = None
+    measure: Asked | None = None
     heartbeat_seconds: float = Field(gt=0)
     lease_seconds: float = Field(
         default=3600.0, gt=0, description="without an answer for so long, the machine ends itself"

@@ -6,7 +6,8 @@ from enum import StrEnum
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
-from fedspan.domain.spec import Need
+from fedspan.domain.countries import Country
+from fedspan.domain.spec import Need, Positive
 from fedspan.domain.values import Instant, Name, Value
 
 
@@ -34,9 +35,20 @@ class Site(Value):
     name: Name
     kind: SiteKind = SiteKind.LOCAL
     city: str = ""
-    country: str = Field(default="", pattern=r"^([A-Z]{2})?$")
-    latitude: float | None = Field(default=None, ge=-90, le=90)
-    longitude: float | None = Field(default=None, ge=-180, le=180)
+    country: Country = ""
+    latitude: float | None = Field(default=None, ge=-90, le=90, allow_inf_nan=False)
+    longitude: float | None = Field(default=None, ge=-180, le=180, allow_inf_nan=False)
+    cloud: str | None = Field(
+        default=None, description="the public-cloud region it sits in, such as ``aws:eu-west-1``"
+    )
+    up_mbps: Positive | None = Field(default=None, description="of its link, Mbit/s")
+    down_mbps: Positive | None = None
+    compute_s: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="what one round of training takes"
+    )
+    rtt_ms: dict[str, Positive] = Field(
+        default_factory=dict, description="measured, by region, such as ``aws:eu-west-1``"
+    )
     need: Need = Need()
     datasets: tuple[Dataset, ...] = ()
 

@@ -5,6 +5,7 @@ Everything that can be known without looking at a cloud or a site is checked her
 
 from __future__ import annotations
 
+import math
 import re
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, Self
@@ -113,21 +114,106 @@ class SelectionSpec(Value):
     at_least: float = Field(default=0.0, ge=0, le=1)
 
 
+class CpuArch(StrEnum):
+    X86 = "x86"
+    ARM = "arm"
+
+
+class GpuNeed(Value):
+    """`model` as the clouds name it: T4, L4, A10G, A100-40GB, A100-80GB, H100; default: any."""
+
+    count: PositiveInt = 1
+    model: str | None = None
+
+
 class Need(Value):
     """What a machine must have."""
 
     vcpus: PositiveInt = 1
     memory_mib: PositiveInt = 2048
+    arch: CpuArch | None = Field(default=None, description="default: either")
+    gpu: GpuNeed | None = None
+
+
+class RegionsSpec(Value):
+    """Where the aggregator may be: each entry a provider (``aws``), a region (``eu-west-1`` or
+    ``aws:eu-west-1``), a country (``DE``), ``eu`` or ``eea``. Empty `allow` allows all; `deny`
+    wins."""
+
+    allow: tuple[str, ...] = Field(default=(), max_length=300)
+    deny: tuple[str, ...] = Field(default=(), max_length=300)
+
+
+class Purchase(StrEnum):
+    SPOT = "spot"
+    ON_DEMAND = "on_demand"
+    ANY = "any"
 
 
 class AggregatorSpec(Value):
+    """`approve`: the job waits until a person confirms its place, or picks another."""
+
     need: Need = Need(vcpus=2, memory_mib=4096)
+    regions: RegionsSpec = RegionsSpec()
+    purchase: Purchase = Purchase.ANY
+    approve: bool = False
+
+
+class Score(StrEnum):
+    BALANCED = "balanced"
+    """Cost and time, each from 0 to 1 between the best and the worst on the Pareto front."""
+    MONEY = "money"
+    """The bill, and `hour_usd` for each hour until the job is done."""
+
+
+class PlacementSpec(Value):
+    """How places are compared (docs/decisions.md says why the defaults are what they are)."""
+
+    score: Score = Score.BALANCED
+    balance: float = Field(
+        default=0.5, ge=0, le=1, description="of the balanced score: the weight of cost"
+    )
+    hour_usd: float = Field(
+        default=0.0,
+        ge=0,
+        le=1e6,
+        allow_inf_nan=False,
+        description="of the money score: what an hour of everybody's waiting is worth",
+    )
+    model_bytes: PositiveInt | None = Field(
+        default=None, description="what travels each way each round; default: the model's size"
+    )
+    checkpoint_every: PositiveInt = Field(default=1, description="rounds")
+    egress_used_gb: dict[str, float] = Field(
+        default_factory=dict,
+        description="by provider: what the account has sent this month, before this job",
+    )
+    interruptions_per_hour: float | None = Field(
+        default=None, ge=0, le=60, description="of spot machines; default: what the book says"
+    )
+    estimates: bool = Field(default=True, description="use prices that are only estimated")
+    price_days: PositiveInt | None = Field(
+        default=None, description="use no price that is older; default: any, the old are marked"
+    )
+
+    @model_validator(mode="after")
+    def used_is_an_amount(self) -> Self:
+        wrong = [name for name, gb in self.egress_used_gb.items() if not 0 <= gb < math.inf]
+        if wrong:
+            raise ValueError(f"egress_used_gb: of {', '.join(wrong)} is no amount of gigabytes")
+        return self
 
 
 class Limits(Value):
     """When waiting stops. Flower has none of these."""
 
     budget_usd: Positive | None = None
+    max_rtt_ms: Positive | None = Field(
+        default=None, description="between any participant and the aggregator"
+    )
+    max_interruption: float | None = Field(
+        default=None, ge=0, le=1, description="probability that a spot aggregator is interrupted"
+    )
     deadline: Seconds = Field(
         default=86_400.0, le=LONGEST_SECONDS, description="for the whole job; at most 7 days"
     )
@@ -159,6 +245,7 @@ class JobSpec(Value):
     selection: SelectionSpec = SelectionSpec()
     aggregator: AggregatorSpec = AggregatorSpec()
     limits: Limits = Limits()
+    placement: PlacementSpec = PlacementSpec()
     notify: tuple[Webhook, ...] = Field(default=(), max_length=10)
 
     @model_validator(mode="after")

@@ -10,6 +10,8 @@ from fedspan.domain.values import Name, Value
 
 
 class Until(StrEnum):
+    APPROVED = "approved"
+    """A person confirms the job's place, or picks another."""
     READY = "ready"
     """The aggregator speaks and lets participants in."""
     TRAINED = "trained"

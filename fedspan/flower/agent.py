@@ -21,15 +21,18 @@ from typing import Final
 
 import psutil
 
+from fedspan.domain.measurements import Asked
 from fedspan.domain.reports import Desired, Link, SiteManifest, SiteReport
 from fedspan.domain.sites import Load
 from fedspan.domain.texts import brief
 from fedspan.flower.aggregator import free_port
 from fedspan.flower.certificates import LOOPBACK, NodeKey, node_key, write_secret
 from fedspan.flower.files import LINK, WORK
+from fedspan.flower.measuring import Measuring
 from fedspan.flower.reporting import API, Api, Away, Dismissed, Pace, Sequence, logger, wanted
 from fedspan.flower.warm import TOKEN, Child, Family, Stop
 from fedspan.flower.workers import QUIET, Workers, warm_up_client
+from fedspan.probing import Probe
 
 SITE: Final = "FEDSPAN_SITE"
 MACHINE: Final = "FEDSPAN_MACHINE"
@@ -107,7 +110,9 @@ class Node:
 class Agent:
     """Reports, and makes what the answers say."""
 
-    def __init__(self, settings: Settings, family: Family, api: Api) -> None:
+    def __init__(
+        self, settings: Settings, family: Family, api: Api, probe: Probe | None = None
+    ) -> None:
         self._settings = settings
         self._family = family
         self._api = api
@@ -115,6 +120,8 @@ class Agent:
         self._log = logging.getLogger("fedspan.agent")
         self._pace, self._sequence = Pace(), Sequence()
         self._link: Link | None = None
+        self._asked: Asked | None = None
+        self._measuring = Measuring(family, settings.work, probe or Probe())
         self._node: Node | None = None
         self._workers: Workers | None = None
         self._failures = 0
@@ -152,6 +159,8 @@ class Agent:
         self._say(f"{ended.ended}; it is started again")
 
     def _make_it_so(self) -> None:
+        if self._measuring.follow(self._asked):
+            self._pace.at_once()
         if self._node and self._node.link != self._link:
             self._stop_node(fresh_key=True)
             self._failures, self._not_before = 0, 0.0
@@ -184,12 +193,13 @@ class Agent:
             return True
         except Dismissed as exc:
             self._message = f"dismissed: {exc}"
-            self._link = None
+            self._link = self._asked = None
             self._pace.failed(exc, self._log)
             return True
         self._pace.succeeded(manifest.heartbeat_seconds, manifest.lease_seconds)
         self._known_key = word.public_key
         changed, self._link = manifest.link != self._link, manifest.link
+        self._asked = manifest.measure
         if changed and self._lacks():
             self._log.warning("%s", self._lacks())
             self._pace.at_once()
@@ -210,6 +220,7 @@ class Agent:
             job=self._node.link.job if self._node else None,
             running=self._node is not None,
             message=brief(self._lacks() or self._message),
+            measured=self._measuring.answer,
         )
 
     def _lacks(self) -> str:

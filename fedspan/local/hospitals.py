@@ -31,6 +31,10 @@ SHARES: Final = {"malignant": (0.60, 0.25, 0.15), "benign": (0.45, 0.30, 0.25)}
 """Of each diagnosis, the share that Seoul, Busan and Daejeon see."""
 
 
+TRAINING_S: Final = 0.3
+"""What a hospital's part of a round takes on a laptop."""
+
+
 def write_hospitals(folder: Path, seed: int = 7) -> list[Site]:
     """Write one CSV a hospital into `folder`, and describe the three sites.
 
@@ -52,6 +56,7 @@ def write_hospitals(folder: Path, seed: int = 7) -> list[Site]:
             country="KR",
             latitude=latitude,
             longitude=longitude,
+            compute_s=TRAINING_S,
             datasets=(describe(DATASET, path, TARGET),),
         )
         sites.append(site)

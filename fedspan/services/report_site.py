@@ -8,6 +8,7 @@ from fedspan.domain.reports import Desired, Link, SiteManifest, SiteReport
 from fedspan.domain.sites import Agent
 from fedspan.errors import Conflict, NotFound
 from fedspan.services.linking import chosen
+from fedspan.services.measure import asked_of, hear
 
 LINKED = (JobState.LAUNCHING, JobState.LINKING, JobState.TRAINING)
 
@@ -17,6 +18,8 @@ def report_site(app: App, report: SiteReport) -> SiteManifest:
     if app.sites.find(report.site) is None:
         raise NotFound(f"no site {report.site!r}")
     _remember(app, report)
+    if report.measured is not None:
+        hear(app, report.site, report.measured)
     return site_manifest(app, report.site, report.machine)
 
 
@@ -26,6 +29,7 @@ def site_manifest(app: App, site: str, machine: str) -> SiteManifest:
     return SiteManifest(
         desired=Desired.RUN,
         link=link,
+        measure=asked_of(app, site, machine),
         heartbeat_seconds=app.settings.heartbeat_seconds,
         lease_seconds=app.settings.lease_seconds,
     )
@@ -35,7 +39,7 @@ def _remember(app: App, report: SiteReport) -> None:
     known = app.agents.find(report.machine, report.site)
     if known is not None and report.seq <= known.value.seq:
         return
-    agent = Agent(seen=app.now(), **report.model_dump())
+    agent = Agent(seen=app.now(), **report.model_dump(exclude={"measured"}))
     expected = known.version if known else 0
     try:
         app.store.write([app.agents.put(agent, report.machine, report.site, expected=expected)])

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from fedspan.app import App
 from fedspan.domain.sites import Site
 from fedspan.errors import Conflict
 from fedspan.services.changes import write_all
+from fedspan.services.measure import forgotten, known_region
+from fedspan.stores.base import Change
+
+WHERE: Final = ("kind", "latitude", "longitude", "cloud")
+"""What says where a site is. What was measured elsewhere holds no more."""
 
 
 def register_site(app: App, site: Site) -> Site:
-    """Add a site, or replace the one of that name.
+    """Add a site, or replace the one of that name. Measured RTTs stay, unless `site` has its own
+    or is somewhere else now.
 
     Raises:
-        Conflict: it would change while a job uses it.
+        InvalidRequest: its `cloud` is no region.
+        Conflict: it would change while a job uses it. What was measured may change.
     """
+    if site.cloud is not None:
+        site = site.model_copy(update={"cloud": known_region(app, "cloud", site.cloud)})
     known = app.sites.find(site.name)
-    if known is None or known.value != site:
+    if known is None:
         _free(app, site.name)
-        version = known.version if known else 0
-        app.store.write([app.sites.put(site, site.name, expected=version)])
+        app.store.write([app.sites.put(site, site.name, expected=0)])
+        return site
+    moved = _where(site) != _where(known.value)
+    if not moved and not site.rtt_ms:
+        site = site.model_copy(update={"rtt_ms": known.value.rtt_ms})
+    if known.value != site:
+        if known.value.model_copy(update={"rtt_ms": site.rtt_ms}) != site:
+            _free(app, site.name)
+        changes: list[Change] = [app.sites.put(site, site.name, expected=known.version)]
+        if moved:
+            changes.append(forgotten(app, site.name))
+        app.store.write(changes)
     return site
 
 
@@ -27,10 +48,14 @@ def delete_site(app: App, name: str) -> None:
     app.sites.get(name)
     _free(app, name)
     write_all(app, [app.agents.delete(machine, name) for machine in app.agents.ids(name)])
-    app.store.write([app.sites.delete(name)])
+    app.store.write([app.sites.delete(name), forgotten(app, name)])
 
 
 def _free(app: App, name: str) -> None:
     running = [assignment.job for assignment in app.assignments.list(name)]
     if running:
         raise Conflict(f"site {name} takes part in job {', '.join(running)}; cancel it first")
+
+
+def _where(site: Site) -> tuple[object, ...]:
+    return tuple(getattr(site, field) for field in WHERE)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import timedelta
 
 from fedspan.access import Caller, CallerRole
 from fedspan.app import App
-from fedspan.domain.jobs import Aggregator, Job, JobState
-from fedspan.domain.machines import MachineSpec, Offer, Role
+from fedspan.domain.events import Event
+from fedspan.domain.jobs import Aggregator, Job, JobState, Placement, seconds_left
+from fedspan.domain.machines import MachineSpec, Offer, Role, cheapest
+from fedspan.domain.placements import PlacementAnswer
+from fedspan.domain.places import costing, where
 from fedspan.domain.sites import Site, SiteKind
 from fedspan.domain.waits import Assignment
 from fedspan.errors import NoCapacity
-from fedspan.placement import cheapest
 from fedspan.services.changes import Step, change, enter, event, past
 from fedspan.services.examine import examine
 from fedspan.services.linking import client_key
+from fedspan.services.placements import offer_of, place_job
 
 TOKEN_LIFETIME = timedelta(days=8)
 """Longer than any deadline: a machine cannot renew its token."""
@@ -31,25 +35,50 @@ def check(app: App, job_id: str) -> dict[str, object]:
 
 
 def place(app: App, job_id: str) -> dict[str, object]:
-    """Choose where this incarnation of the aggregator runs."""
+    """Choose where this incarnation of the aggregator runs, once. `approve` says whether a person
+    must be asked first, and the seconds how long that may take: until the job's deadline."""
     job = enter(app, job_id, JobState.PLACING)
-    if not past(job, JobState.PLACING):
-        need = job.spec.aggregator.need
-        offers = [o for p in app.providers.values() for o in p.offers(need)]
-        job = change(app, job_id, lambda job: _placed(app, job, cheapest(offers, need)))
-    assert job.aggregator is not None or job.outcome is not None
-    return {"job": job.id, "epoch": job.epoch}
+    if not past(job, JobState.PLACING) and not _placed(job):
+        answer = place_job(app, job)
+        job = change(app, job_id, lambda job: _with_places(app, job, answer))
+    left = max(0, math.ceil(seconds_left(job, app.now())))
+    return {
+        "job": job.id,
+        "epoch": job.epoch,
+        "approve": job.asks_approval,
+        "silence_seconds": left + 1,  # just past the deadline, so that it is what ends the wait
+        "wait_seconds": left + 2,
+    }
 
 
-def _placed(app: App, job: Job, offer: Offer) -> Step:
-    if job.aggregator is not None and job.aggregator.epoch == job.epoch:
+def _placed(job: Job) -> bool:
+    return job.placement is not None and job.placement.epoch == job.epoch
+
+
+def _with_places(app: App, job: Job, answer: PlacementAnswer) -> Step:
+    if _placed(job):
         return Step(job)
-    placed = Aggregator(epoch=job.epoch, offer=offer)
-    message = f"aggregator {job.epoch} goes to {offer.provider} {offer.region}"
-    return Step(
-        job.model_copy(update={"aggregator": placed}),
-        (event(app, job, "AggregatorPlaced", f"{message} ({offer.machine_type})"),),
+    approval = job.placement.approval if job.placement else None
+    placement = Placement(epoch=job.epoch, answer=answer, approval=approval)
+    job, best = job.model_copy(update={"placement": placement}), answer.candidates[0]
+    if not job.asks_approval:
+        return Step(*taken(app, job, 0, offer_of(best)))
+    message = f"`fedspan job approve {job.id}` confirms {where(best)}; {costing(best)}"
+    others = len(answer.candidates) - 1
+    picks = f"; --candidate N picks another of {others + 1}" if others else ""
+    return Step(job, (event(app, job, "ApprovalAwaited", message + picks),))
+
+
+def taken(app: App, job: Job, index: int, offer: Offer) -> tuple[Job, tuple[Event, ...]]:
+    """`job` with its aggregator to be launched as the candidate at `index`, which is `offer`."""
+    assert job.placement is not None
+    placement = job.placement.model_copy(update={"chosen": index})
+    placed = job.model_copy(
+        update={"placement": placement, "aggregator": Aggregator(epoch=job.epoch, offer=offer)}
     )
+    candidate = placement.answer.candidates[index]
+    message = f"aggregator {job.epoch} goes to {where(candidate)}; {costing(candidate)}"
+    return placed, (event(app, job, "AggregatorPlaced", message),)
 
 
 def launch(app: App, job_id: str) -> dict[str, object]:

@@ -1,4 +1,5 @@
-"""Where the state machine waits to be told: for the aggregator to speak, for the last round.
+"""Where the state machine waits to be told: for a person to approve the place, for the aggregator
+to speak, for the last round.
 
 The task token lies in the store; reports renew it, complete it or fail it. A word that came
 before anybody waited is answered at once.
@@ -10,6 +11,14 @@ from fedspan.app import App
 from fedspan.domain.jobs import Job, JobState
 from fedspan.domain.waits import Until, Wait
 from fedspan.services.changes import enter, past
+
+
+def await_approval(app: App, job_id: str, token: str) -> dict[str, object]:
+    """Wait for a person's word on the job's place."""
+    job = enter(app, job_id, JobState.WAITING_APPROVAL)
+    _wait(app, job, Until.APPROVED, token)
+    settle(app, app.jobs.get(job_id).value)
+    return {"job": job_id}
 
 
 def await_ready(app: App, job_id: str, token: str) -> dict[str, object]:
@@ -60,6 +69,8 @@ def _waiting(app: App, job: Job) -> Wait | None:
 
 def _reached(job: Job, wait: Wait) -> bool:
     match wait.until:
+        case Until.APPROVED:
+            return not job.asks_approval or past(job, JobState.WAITING_APPROVAL)
         case Until.READY:
             known = job.aggregator is not None and job.aggregator.address is not None
             return known or past(job, JobState.LINKING)

@@ -1,11 +1,12 @@
-"""The AWS side: REST for people and machines, a Lambda for each task of the state machine, and
-one schedule. No logic here: Chalice imports this module in order to package it."""
+"""The AWS side: REST for people and machines, a Lambda for each task of the state machine, one
+that places, and one schedule. No logic here: Chalice imports this module in order to package it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from chalice import Chalice, Rate
+from chalicelib.placing import scored
 from chalicelib.rest import routes
 from chalicelib.tasks import Event, task
 
@@ -29,6 +30,11 @@ def place(event: Event, context: object) -> dict[str, Any]:
 @app.lambda_function(name="launch")
 def launch(event: Event, context: object) -> dict[str, Any]:
     return steps.launch(*task(event))
+
+
+@app.lambda_function(name="await_approval")
+def await_approval(event: Event, context: object) -> dict[str, Any]:
+    return waits.await_approval(*task(event), event["token"])
 
 
 @app.lambda_function(name="await_ready")
@@ -79,6 +85,11 @@ def tear_down(event: Event, context: object) -> dict[str, Any]:
 @app.lambda_function(name="finish")
 def finish(event: Event, context: object) -> dict[str, Any]:
     return ending.finish(*task(event))
+
+
+@app.lambda_function(name="score_placement")
+def score_placement(event: Event, context: object) -> dict[str, Any]:
+    return scored(wired(), event)
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES), name="sweep")

@@ -58,16 +58,18 @@ def test_every_command_takes_home_and_json_and_explains_itself(path, cli):
     assert cli(*path, "--help").code == 0
 
 
-JOB = ("init", "submit", "list", "show", "watch", "events", "cancel", "delete")
+JOB = ("init", "submit", "list", "show", "watch", "events", "cancel", "delete", "approve")
 
 
 def test_the_commands_are_those_documented():
     assert {" ".join(path) for path in ALL} == {
         "demo",
+        "place",
         "up",
         "down",
         "status",
         *(f"job {one}" for one in JOB),
         *(f"model {one}" for one in ("list", "show", "export", "delete")),
-        *(f"site {one}" for one in ("add", "list", "show", "delete")),
+        *(f"book {one}" for one in ("show", "refresh", "diff")),
+        *(f"site {one}" for one in ("add", "list", "show", "measure", "delete")),
     }

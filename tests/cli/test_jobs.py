@@ -5,19 +5,31 @@ from __future__ import annotations
 import json
 import signal
 import threading
+import time
 
 import pytest
 
 from fedspan.cli.api import Api, Wire
 from fedspan.cli.watch import Presses
+from fedspan.domain.jobs import JobState
 from fedspan.errors import NotRunning
-from tests.cli.conftest import begin, ended, serving, train_badly, train_until_cancelled, until
+from fedspan.services.changes import enter
+from tests.cli.conftest import (
+    begin,
+    ended,
+    serving,
+    train,
+    train_badly,
+    train_until_cancelled,
+    until,
+)
 from tests.support.world import spec_document
 
 SHAPE = {
     "job",
     "name",
     "state",
+    "placement",
     "rounds",
     "selected",
     "model",
@@ -166,6 +178,99 @@ def test_a_job_is_cancelled_and_then_deleted(cli, home, spec_file):
     assert gone.code == 5
 
 
+def wait_for_a_person(app, job):
+    from fedspan.services import steps, waits
+
+    steps.check(app, job)
+    steps.place(app, job)
+    waits.await_approval(app, job, "token")
+    while app.jobs.get(job).value.asks_approval:
+        enter(app, job, JobState.WAITING_APPROVAL)
+        time.sleep(0.02)
+    train(app, job)
+
+
+@pytest.fixture
+def asking_file(tmp_path):
+    path = tmp_path / "asking.json"
+    path.write_text(json.dumps(spec_document(aggregator={"approve": True})))
+    return path
+
+
+def test_a_job_waits_until_it_is_approved(cli, home, asking_file):
+    with serving(home, act=wait_for_a_person):
+        id = cli("job", "submit", asking_file, "--json").document["job"]
+        until(lambda: cli("job", "show", id, "--json").document["state"] == "waiting_approval")
+        shown = cli("job", "show", id)
+        missing = cli("job", "approve", id, "--candidate", "9", "--json")
+        approved = cli("job", "approve", id, "--candidate", "2", "--json")
+        again = cli("job", "approve", id, "--candidate", "2")
+        other = cli("job", "approve", id, "--json")
+        watched = cli("job", "watch", id, "--json")
+        after = cli("job", "show", id)
+
+    assert "nowhere-1" in shown.out
+    assert (missing.code, missing.document["error"]["type"]) == (2, "InvalidRequest")
+    assert approved.code == again.code == 0
+    assert approved.document["placement"]["chosen"] == 1
+    assert approved.document["placement"]["approval"]["by"] == "admin"
+    assert f"job {id} is approved: local nowhere-1 (m1, " in again.out
+    assert (other.code, other.document["error"]["type"]) == (5, "Conflict")
+    assert watched.document["state"] == "succeeded"
+    assert watched.document["placement"] == approved.document["placement"]
+    assert "Place       local nowhere-1 (m1, " in after.out
+
+
+def test_watching_tells_how_to_approve_and_then_goes_on(cli, home, asking_file, spawn):
+    with serving(home, act=wait_for_a_person):
+        child = spawn("job", "submit", asking_file, "--watch")
+        lines = []
+        while "waits for approval" not in (lines or [""])[-1]:
+            lines.append(child.stdout.readline())
+            assert lines[-1], lines
+        [id] = [one["id"] for one in cli("job", "list", "--json").document["jobs"]]
+        approved = cli("job", "approve", id)
+        result = ended(child)
+
+    assert f"`fedspan job approve {id} --home {home.path}`" in lines[-1]
+    assert "nowhere-1" in "".join(lines)
+    assert approved.code == result.code == 0
+
+
+def test_a_job_that_waits_is_cancelled(cli, home, asking_file):
+    with serving(home, act=wait_for_a_person):
+        id = cli("job", "submit", asking_file, "--json").document["job"]
+        until(lambda: cli("job", "show", id, "--json").document["state"] == "waiting_approval")
+        cli("job", "cancel", id)
+        watched = cli("job", "watch", id, "--json")
+        late = cli("job", "approve", id, "--json")
+
+    assert (watched.code, watched.document["state"]) == (1, "cancelled")
+    assert late.document["error"]["type"] == "Conflict"
+    assert "is cancelled; it does not wait" in late.document["error"]["message"]
+
+
+def test_a_list_of_jobs_is_without_their_candidates(cli, home, spec_file):
+    with serving(home):
+        cli("job", "submit", spec_file, "--watch")
+        [job] = cli("job", "list", "--json").document["jobs"]
+
+    assert "placement" not in job
+
+
+def test_a_question_of_placement_is_answered_as_a_value(home):
+    question = {
+        "rounds": 2,
+        "participants": [{"name": "paris", "latitude": 48.86, "longitude": 2.35}],
+        "placement": {"model_bytes": 1_000_000},
+    }
+    with serving(home), Wire(home) as wire:
+        answer = Api(wire).placements(question, 40, "aws:eu-west-1")
+
+    assert len(answer.candidates) >= 40
+    assert answer.compared is not None and answer.compared.place == "aws:eu-west-1"
+
+
 def interrupted(child, home, times):
     """Send Ctrl-C `times` to `child` once its job trains."""
     from fedspan.domain.jobs import JobState
@@ -276,7 +381,7 @@ def test_a_fault_of_ours_while_submitting_cancels_the_job(cli, home, spec_file, 
     assert job["state"] == "cancelled"
 
 
-@pytest.mark.parametrize("command", ["submit", "cancel"])
+@pytest.mark.parametrize("command", ["submit", "cancel", "approve"])
 def test_what_needs_a_control_plane_says_so_when_there_is_none(cli, home, spec_file, command):
     target = spec_file if command == "submit" else "some-job"
 

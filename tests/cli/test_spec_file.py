@@ -11,7 +11,14 @@ import pytest
 
 from fedspan.cli.spec_file import read_spec
 from fedspan.domain.parsing import parsed
-from fedspan.domain.spec import MAX_SPEC_BYTES, JobSpec
+from fedspan.domain.spec import (
+    MAX_SPEC_BYTES,
+    AggregatorSpec,
+    JobSpec,
+    Limits,
+    Need,
+    PlacementSpec,
+)
 from fedspan.errors import InvalidRequest, TooLarge
 from tests.cli.conftest import serving
 from tests.support.world import spec_document
@@ -30,6 +37,24 @@ def test_the_spec_that_init_writes_is_valid(cli, tmp_path, monkeypatch):
 
     assert result.code == 0
     assert parsed(JobSpec, read_spec("my-own.yaml")).name == "my-own"
+
+
+def test_what_the_spec_of_init_shows_in_comments_is_valid_too():
+    import yaml
+
+    from fedspan.cli.template import spec
+
+    lines = spec("my-own").splitlines()
+    first = next(n for n, line in enumerate(lines) if line.startswith("# aggregator:"))
+    told = [line.replace("# ", "", 1) if line.lstrip().startswith("# ") else line for line in lines]
+    document = yaml.safe_load("\n".join(["name: my-own", *lines[2:first], *told[first:]]))
+    made = parsed(JobSpec, document)
+
+    assert set(document["aggregator"]) == set(AggregatorSpec.model_fields)
+    assert set(document["aggregator"]["need"]) == set(Need.model_fields)
+    assert set(document["limits"]) == set(Limits.model_fields)
+    assert made.aggregator.approve and made.notify
+    assert made.placement.model_copy(update={"egress_used_gb": {}}) == PlacementSpec()
 
 
 def test_init_does_not_overwrite_unless_told(cli, tmp_path, monkeypatch):

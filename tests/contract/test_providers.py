@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fedspan.domain.machines import Machine, MachineSpec, MachineState, Offer, Role
+from fedspan.domain.machines import Machine, MachineSpec, MachineState, Role
 from fedspan.domain.spec import Need
 from fedspan.errors import NoCapacity
 from fedspan.providers.base import Provider
@@ -225,17 +225,3 @@ class TestLocal:
         record.write_text(real)
         assert cloud.machines()[0].state is MachineState.RUNNING
         assert made.id == folder.name
-
-
-def test_offers_break_ties_by_name() -> None:
-    from fedspan.placement import cheapest
-
-    def offer(region: str, price: int) -> Offer:
-        return Offer(
-            provider="p", region=region, machine_type="m", vcpus=2, memory_mib=4096, price=price
-        )
-
-    need = Need(vcpus=2, memory_mib=4096)
-    assert cheapest([offer("b", 1), offer("a", 1), offer("c", 2)], need).region == "a"
-    with pytest.raises(NoCapacity, match="2 vCPU and 4096 MiB"):
-        cheapest([], need)

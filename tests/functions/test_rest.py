@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,11 +14,14 @@ import pytest
 import requests
 
 from fedspan.access import Caller, CallerRole
+from fedspan.domain.parsing import parsed
+from fedspan.domain.placements import PlacementQuestion
 from fedspan.domain.reports import Phase
 from fedspan.errors import FedspanError, InvalidRequest, tree
 from fedspan.local import functions
 from fedspan.local.gateway import Gateway
-from fedspan.services import steps
+from fedspan.services import steps, waits
+from fedspan.services.placements import score
 from fedspan.services.submit import submit
 from tests.support.world import (
     World,
@@ -90,6 +94,124 @@ def test_a_job_is_submitted_listed_shown_cancelled(api: Api) -> None:
     assert (refused.status_code, refused.json()["type"]) == (409, "Conflict")
 
 
+def waiting(api: Api) -> str:
+    """A job that waits for a person."""
+    app = api.world.app
+    job = submit(app, spec(aggregator={"approve": True})).id
+    for step in (steps.check, steps.place):
+        step(app, job)
+    waits.await_approval(app, job, "token")
+    return job
+
+
+def test_an_operator_approves_a_place_and_a_viewer_does_not(api: Api) -> None:
+    job = waiting(api)
+    path = f"/v1/jobs/{job}/approval"
+    assert api.call("POST", path, {"candidate": 2}, VIEWER).status_code == 404
+    answer = api.call("POST", path, {"candidate": 2}, OPERATOR)
+    again = api.call("POST", path, {"candidate": 2}, ADMIN)
+    other = api.call("POST", path, {"candidate": 1}, OPERATOR)
+
+    assert answer.status_code == again.status_code == 202
+    assert answer.json() == again.json()
+    placement = answer.json()["placement"]
+    assert placement["chosen"] == 1
+    assert (placement["approval"]["candidate"], placement["approval"]["by"]) == (2, "operator")
+    assert (other.status_code, other.json()["type"]) == (409, "Conflict")
+    assert api.world.app.executions.told == [  # type: ignore[attr-defined]
+        ("token", "succeeded"),
+        ("token", "succeeded"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"candidate": 0}, "candidate: input should be greater than 0, got 0"),
+        ({"candidate": 3}, "candidate: job .* has 2 of them, got 3"),
+        ({"candidate": "x"}, "candidate: input should be a valid integer"),
+        ({"candidat": 1}, "candidat: unknown key; did you mean 'candidate'"),
+    ],
+)
+def test_a_candidate_that_cannot_be_is_named(api: Api, body: Any, said: str) -> None:
+    answer = api.call("POST", f"/v1/jobs/{waiting(api)}/approval", body, OPERATOR)
+
+    assert answer.status_code == 400
+    assert re.match(said, answer.json()["detail"])
+
+
+def test_a_job_that_does_not_wait_is_not_approved(api: Api) -> None:
+    job = submit(api.world.app, spec()).id
+    answer = api.call("POST", f"/v1/jobs/{job}/approval", {"candidate": 1}, OPERATOR)
+
+    assert answer.status_code == 409
+    assert "is submitted; it does not wait for approval" in answer.json()["detail"]
+    unknown = api.call("POST", "/v1/jobs/unknown/approval", {"candidate": 1}, OPERATOR)
+    assert unknown.status_code == 404
+
+
+def test_a_list_of_jobs_is_without_their_candidates(api: Api) -> None:
+    job = waiting(api)
+
+    assert api.call("GET", f"/v1/jobs/{job}", who=VIEWER).json()["placement"]["answer"]
+    [listed] = api.call("GET", "/v1/jobs", who=VIEWER).json()["jobs"]
+    assert "placement" not in listed
+
+
+QUESTION = {
+    "rounds": 3,
+    "participants": [
+        "seoul",
+        {"name": "paris", "latitude": 48.86, "longitude": 2.35, "country": "FR"},
+    ],
+    "placement": {"model_bytes": 1_000_000},
+}
+
+
+def test_a_viewer_asks_where_an_aggregator_would_go(api: Api) -> None:
+    with_sites(api.world.app, "seoul", latitude=37.57, longitude=126.98)
+    path = "/v1/placements?limit=40&compare=eu-west-1"
+    answer = api.call("POST", path, QUESTION, VIEWER)
+
+    expected = score(
+        api.world.app, parsed(PlacementQuestion, QUESTION), limit=40, compare="eu-west-1"
+    )
+    assert answer.status_code == 200
+    assert answer.json() == expected.model_dump(mode="json")
+    assert len(answer.json()["candidates"]) >= 40
+    assert set(range(40, len(answer.json()["candidates"]))) <= set(answer.json()["front"])
+    assert api.world.app.jobs.list() == []
+
+
+def test_a_question_that_nothing_answers_is_answered_with_the_conflict(api: Api) -> None:
+    with_sites(api.world.app, "seoul", latitude=37.57, longitude=126.98)
+    impossible = {**QUESTION, "limits": {"max_rtt_ms": 0.001}}
+    answer = api.call("POST", "/v1/placements", impossible, VIEWER)
+
+    assert answer.status_code == 200
+    assert answer.json()["candidates"] == []
+    assert [one["constraint"] for one in answer.json()["conflict"]]
+
+
+@pytest.mark.parametrize(
+    ("query", "changes", "said"),
+    [
+        ("?limit=101", {}, "limit: a whole number from 1 to 100"),
+        ("?compare=eu-wset-1", {}, "did you mean .*eu-west-1"),
+        ("", {"participants": ["sol"]}, "no site 'sol' is registered"),
+        ("", {"rounds": 0}, "rounds: input should be greater than 0"),
+    ],
+)
+def test_a_question_that_cannot_be_right_is_refused(
+    api: Api, query: str, changes: dict[str, Any], said: str
+) -> None:
+    with_sites(api.world.app, "seoul", latitude=37.57, longitude=126.98)
+    answer = api.call("POST", f"/v1/placements{query}", {**QUESTION, **changes}, VIEWER)
+
+    assert (answer.status_code, answer.json()["type"]) == (400, "InvalidRequest")
+    assert re.search(said, answer.json()["detail"])
+
+
 def test_a_retried_post_with_its_key_makes_one_job(api: Api) -> None:
     headers = {"Idempotency-Key": "once"}
     first = api.call("POST", "/v1/jobs", spec_document(), ADMIN, **headers).json()
@@ -140,6 +262,8 @@ def test_without_a_token_nothing_opens(api: Api, path: str) -> None:
 
 TAKING_A_BODY = (
     ("POST", "/v1/jobs"),
+    ("POST", "/v1/jobs/j/approval"),
+    ("POST", "/v1/placements"),
     ("PUT", "/v1/sites/seoul"),
     ("POST", "/v1/reports/aggregator"),
     ("POST", "/v1/reports/site"),
@@ -162,7 +286,9 @@ def test_the_body_of_one_who_may_not_is_not_parsed_and_all_hear_the_same(
     may = {"aggregator": CallerRole.AGGREGATOR, "site": CallerRole.SITE}.get(path.split("/")[-1])
     others = [Caller(role=role, job="j", epoch=1) for role in CallerRole if role is not may]
     if may is None:
-        others = [one for one in others if one.role not in (CallerRole.OPERATOR, CallerRole.ADMIN)]
+        people = {CallerRole.OPERATOR, CallerRole.ADMIN}
+        people |= {CallerRole.VIEWER} if path == "/v1/placements" else set()
+        others = [one for one in others if one.role not in people]
     heard = {api.call(method, path, b"{", who).text for who in others}
 
     assert [json.loads(one)["type"] for one in heard] == ["NotFound"]

@@ -5,20 +5,25 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fedspan.app import App
 from fedspan.domain.jobs import Job, JobState
+from fedspan.domain.machines import Role
 from fedspan.domain.reports import Fault, Phase
 from fedspan.domain.rounds import Round
+from fedspan.domain.waits import Until
 from fedspan.errors import Conflict, NoCapacity, ProviderError
 from fedspan.local.assets import asset
-from fedspan.local.functions import handlers
+from fedspan.local.functions import Handler, handlers
 from fedspan.local.interpreter import Interpreter
+from fedspan.services.approve import approve
 from fedspan.services.cancel import cancel
+from fedspan.services.placements import offer_of
 from fedspan.services.recover import MOST_EPOCHS
 from fedspan.services.report_aggregator import report_aggregator
 from fedspan.services.resume import resume
@@ -42,6 +47,8 @@ PATIENCE = 30.0
 class Running:
     world: World
     machine: Interpreter
+    before: dict[str, Callable[[str], object]] = field(default_factory=dict)
+    """What happens, to a job, just before a function of this name."""
 
     @property
     def app(self) -> App:
@@ -50,13 +57,23 @@ class Running:
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Running]:
-    machine = Interpreter(asset("state_machines/federated_job.asl.json"), handlers())
+    before: dict[str, Callable[[str], object]] = {}
+    watched = {name: _after(before, name, handler) for name, handler in handlers().items()}
+    machine = Interpreter(asset("state_machines/federated_job.asl.json"), watched)
     settings = Settings(heartbeat_seconds=1, lost_seconds=8, boot_seconds=4)
     made = world(tmp_path, executions=machine, settings=settings)
     with_sites(made.app)
     with serving(made.app):
-        yield Running(made, machine)
+        yield Running(made, machine, before)
         until(lambda: not machine.running(), "every execution has ended")
+
+
+def _after(before: dict[str, Callable[[str], object]], name: str, handler: Handler) -> Handler:
+    def handle(event: Any, context: Any) -> Any:
+        before.get(name, str)(event["job"])
+        return handler(event, context)
+
+    return handle
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
@@ -200,6 +217,124 @@ def test_no_capacity_fails_the_job_cleanly(running: Running) -> None:
     done = ended(app, job)
     assert done.outcome is not None and done.outcome.code == "NoCapacity"
     assert done.outcome.message == "sold out"
+
+
+APPROVE = {"need": {"vcpus": 2, "memory_mib": 4096}, "approve": True}
+
+
+def asked(running: Running, **changes: object) -> str:
+    """A job that waits for a person."""
+    app = running.app
+    job = submit(app, spec(aggregator=APPROVE, **changes)).id
+    until_state(app, job, JobState.WAITING_APPROVAL)
+    until(lambda: app.waits.find(job) is not None, "the machine waits for a person")
+    return job
+
+
+def test_a_job_waits_for_a_person_and_goes_on_where_they_say(running: Running) -> None:
+    app, cloud = running.app, running.world.cloud
+    job = asked(running)
+    assert cloud.launched == 0
+    approve(app, job, 2, "operator")
+    until_state(app, job, JobState.LAUNCHING)
+    until(lambda: app.waits.get(job).value.until is Until.READY, "the machine waits")
+    [aggregator] = [m for m in cloud.machines() if m.role is Role.AGGREGATOR]
+    trained(app, job, a_round(app, job, 1), a_round(app, job, 2))
+
+    done = ended(app, job)
+    assert done.state is JobState.SUCCEEDED
+    assert done.placement is not None and done.placement.chosen == 1
+    assert aggregator.offer == offer_of(done.placement.answer.candidates[1])
+    assert [e.code for e in app.events.list(job)][:5] == [
+        "JobSubmitted",
+        "ApprovalAwaited",
+        "Approved",
+        "AggregatorPlaced",
+        "AggregatorLaunched",
+    ]
+
+
+def test_an_approved_job_is_not_asked_about_again_when_its_aggregator_is_lost(
+    running: Running,
+) -> None:
+    app, cloud = running.app, running.world.cloud
+    job = asked(running)
+    approve(app, job, 1, "operator")
+    until(lambda: app.waits.get(job).value.until is Until.READY, "the machine waits")
+    report_aggregator(app, aggregator_says(job, 1, Phase.READY))
+    until_state(app, job, JobState.TRAINING)
+    cloud.stop(next(m for m in cloud.machines() if "aggregator" in m.key))
+
+    def swept() -> bool:
+        sweep(app)
+        return job_of(app, job).epoch == 2
+
+    until(swept, "the sweep tells that its machine has ended")
+    trained(app, job, a_round(app, job, 1, epoch=2), a_round(app, job, 2, epoch=2), epoch=2)
+
+    assert ended(app, job).state is JobState.SUCCEEDED
+    codes = [e.code for e in app.events.list(job)]
+    assert (codes.count("ApprovalAwaited"), codes.count("AggregatorPlaced")) == (1, 2)
+
+
+def test_a_job_cancelled_while_it_waits_for_a_person_launches_nothing(running: Running) -> None:
+    job = asked(running)
+    cancel(running.app, job)
+
+    assert ended(running.app, job).state is JobState.CANCELLED
+    assert running.world.cloud.launched == 0
+
+
+def test_a_deadline_that_passes_while_a_person_is_waited_for_ends_the_job(
+    running: Running,
+) -> None:
+    app = running.app
+    job = asked(running, limits={"deadline": "1h"})
+    running.world.clock.tick(3598)
+    carried_on_anew(running, job)
+    running.world.clock.tick(10)
+
+    done = ended(app, job)
+    assert done.outcome is not None and done.outcome.code == "DeadlineExceeded"
+    assert done.outcome.message.startswith("nobody approved its place within 3600 s")
+    assert running.world.cloud.launched == 0
+
+
+def carried_on_anew(running: Running, job: str) -> None:
+    """The job's execution is lost while it waits, and another takes its place."""
+    app = running.app
+    lost = app.waits.get(job).value.token
+    resume(app)
+    until(lambda: app.waits.find(job) is not None, "the new execution waits")
+    running.machine.fail(lost, "Superseded", "lost")
+
+
+def test_an_execution_started_anew_waits_for_the_same_places(running: Running) -> None:
+    app = running.app
+    job = asked(running)
+    before = job_of(app, job).placement
+    carried_on_anew(running, job)
+    assert job_of(app, job).state is JobState.WAITING_APPROVAL
+    assert job_of(app, job).placement == before
+    approve(app, job, 1, "operator")
+    trained(app, job, a_round(app, job, 1), a_round(app, job, 2))
+
+    assert ended(app, job).state is JobState.SUCCEEDED
+    assert [e.code for e in app.events.list(job)].count("ApprovalAwaited") == 1
+
+
+def test_an_approval_that_comes_before_anybody_waits_is_not_lost(running: Running) -> None:
+    app, early = running.app, []
+
+    def approve_first(job_id: str) -> None:
+        early.append(approve(app, job_id, 1, "operator").state)
+
+    running.before["await_approval"] = approve_first
+    job = submit(app, spec(aggregator=APPROVE)).id
+    trained(app, job, a_round(app, job, 1), a_round(app, job, 2))
+
+    assert ended(app, job).state is JobState.SUCCEEDED
+    assert early == [JobState.PLACING]
 
 
 def test_what_is_retryable_is_retried(running: Running) -> None:

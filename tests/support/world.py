@@ -114,9 +114,9 @@ def dataset(**changes: Any) -> Dataset:
     return Dataset(**{**given, **changes})
 
 
-def with_sites(app: App, *names: str) -> None:
+def with_sites(app: App, *names: str, **more: Any) -> None:
     for name in names or ("seoul", "busan", "daejeon"):
-        register_site(app, Site(name=name, datasets=(dataset(),)))
+        register_site(app, Site(name=name, datasets=(dataset(),), **more))
 
 
 def spec_document(**changes: Any) -> dict[str, Any]:

@@ -10,11 +10,18 @@ from chalicelib.answers import answered, body, caller, dumped, json_response, nu
 from fedspan import __version__
 from fedspan.access import Caller, CallerRole, allow_aggregator, allow_person, allow_site
 from fedspan.app import App
+from fedspan.domain.jobs import Approving
+from fedspan.domain.measurements import Measured, Question
+from fedspan.domain.placements import PlacementQuestion
 from fedspan.domain.reports import AggregatorReport, SiteReport
 from fedspan.domain.sites import Site
 from fedspan.domain.spec import JobSpec
+from fedspan.edge import LONGEST_QUESTION, MOST_SHOWN
 from fedspan.errors import InvalidRequest, NotFound
+from fedspan.services.approve import approve
 from fedspan.services.cancel import cancel, delete, delete_model
+from fedspan.services.measure import answer, ask, measurement
+from fedspan.services.placements import SHOWN, score
 from fedspan.services.report_aggregator import aggregator_manifest, report_aggregator
 from fedspan.services.report_site import report_site, site_manifest
 from fedspan.services.sites import delete_site, register_site
@@ -64,7 +71,7 @@ def get_jobs() -> dict[str, Any]:
     limit = number(request, "limit", 50, 500)
     after = (request.query_params or {}).get("after", "")
     jobs = made.jobs.list(after=after, limit=limit, newest_first=True)
-    return {"jobs": [dumped(job) for job in jobs]}
+    return {"jobs": [job.model_dump(mode="json", exclude={"placement"}) for job in jobs]}
 
 
 @routes.route("/v1/jobs/{job_id}", methods=["GET"])
@@ -84,6 +91,24 @@ def delete_job(job_id: str) -> dict[str, Any]:
 @answered
 def cancel_job(job_id: str) -> Response:
     return json_response(dumped(cancel(person(CallerRole.OPERATOR), job_id)), 202)
+
+
+@routes.route("/v1/jobs/{job_id}/approval", methods=["POST"])
+@answered
+def approve_job(job_id: str) -> Response:
+    made, request = person(CallerRole.OPERATOR), routes.current_request
+    number, by = body(Approving, request).candidate, caller(made, request).role
+    return json_response(dumped(approve(made, job_id, number, by)), 202)
+
+
+@routes.route("/v1/placements", methods=["POST"])
+@answered
+def post_placement() -> dict[str, Any]:
+    made, request = person(CallerRole.VIEWER), routes.current_request
+    question = body(PlacementQuestion, request, LONGEST_QUESTION)
+    limit = number(request, "limit", SHOWN, MOST_SHOWN)
+    compare = (request.query_params or {}).get("compare")
+    return dumped(score(made, question, limit=limit, compare=compare))
 
 
 @routes.route("/v1/jobs/{job_id}/rounds", methods=["GET"])
@@ -154,6 +179,26 @@ def put_site(name: str) -> dict[str, Any]:
 def remove_site(name: str) -> dict[str, Any]:
     delete_site(person(CallerRole.OPERATOR), name)
     return {"deleted": name}
+
+
+@routes.route("/v1/sites/{name}/measurements", methods=["GET"])
+@answered
+def get_measurements(name: str) -> dict[str, Any]:
+    return dumped(measurement(person(CallerRole.VIEWER), name))
+
+
+@routes.route("/v1/sites/{name}/measurements", methods=["POST"])
+@answered
+def post_measurements(name: str) -> Response:
+    made = person(CallerRole.OPERATOR)
+    return json_response(dumped(ask(made, name, body(Question, routes.current_request))), 202)
+
+
+@routes.route("/v1/sites/{name}/measurements", methods=["PUT"])
+@answered
+def put_measurements(name: str) -> dict[str, Any]:
+    made = person(CallerRole.OPERATOR)
+    return dumped(answer(made, name, body(Measured, routes.current_request)))
 
 
 @routes.route("/v1/reports/aggregator", methods=["POST"])

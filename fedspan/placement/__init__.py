@@ -1,0 +1,11 @@
+"""Where an aggregator goes: the best region, machine, purchase option and network tier for
+these participants, and why.
+
+Pure: values in, values out, no clock, no files, no network. NumPy does every candidate at once;
+there are about fourteen thousand, so the optimum is exact and takes milliseconds.
+
+``book`` holds the facts (prices, regions, egress, measured RTTs); ``latency``, ``duration``,
+``cost`` say what a candidate means for these participants; ``constraints`` drops what a person
+ruled out; ``front`` and ``ranking`` order the rest; ``replay`` and ``stability`` say how sure that
+is; ``explain`` says it in words; ``choose`` puts them together.
+"""

@@ -1,0 +1,61 @@
+"""What a question did not say, and what was taken instead: told in every answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fedspan.domain.placements import Participant
+from fedspan.placement.evaluation import RECOVERY_S, SETUP_S, Setting
+from fedspan.placement.federation import COMPUTE_S, DOWN_MBPS, UP_MBPS
+
+NAMED = 3
+"""Participants that are named one by one."""
+
+
+def assumptions(on: Setting, participants: Sequence[Participant]) -> tuple[str, ...]:
+    defaults = (
+        ("up_mbps", f"{UP_MBPS:g} Mbit/s"),
+        ("down_mbps", f"{DOWN_MBPS:g} Mbit/s"),
+        ("compute_s", f"{COMPUTE_S:g} s of training a round"),
+    )
+    said = []
+    for field, taken in defaults:
+        silent = [one.name for one in participants if getattr(one, field) is None]
+        if silent:
+            said.append(f"{field}: {taken} for {_who(silent, len(participants))}")
+    return (*said, *_latency(on), *_money(on))
+
+
+def _latency(on: Setting) -> list[str]:
+    regions, count = len(on.book.regions), len(on.parties)
+    measured = len(on.parties.measured)
+    if measured == count * regions:
+        return []
+    known = f"{measured:,} of {count * regions:,} were measured" if measured else "none measured"
+    return [f"rtt_ms: estimated from distance and measured neighbours ({known})"]
+
+
+def _money(on: Setting) -> list[str]:
+    table, question = on.table, on.question
+    said = []
+    if not question.placement.egress_used_gb:
+        said.append("egress_used_gb: the accounts have sent nothing yet this month")
+    if question.placement.interruptions_per_hour is None and table.spot.any():
+        said.append("interruptions_per_hour: the book's, a cautious reading of public spot traces")
+    if np.any(on.book.machines.nic_assumed[table.machine]):
+        said.append("network of machines whose provider states none: from their vCPUs")
+    if np.any(on.setup == SETUP_S):
+        said.append(
+            f"{SETUP_S:g} s from launch to the first round, {RECOVERY_S:g} s to go on after a loss"
+        )
+    return said
+
+
+def _who(names: Sequence[str], count: int) -> str:
+    if len(names) == count and count > NAMED:
+        return f"all {count:,} participants"
+    if len(names) <= NAMED:
+        return ", ".join(names)
+    return f"{', '.join(names[:NAMED])} and {len(names) - NAMED:,} more"

@@ -1,0 +1,116 @@
+"""A book of what providers offer just now, instead of all there is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+from typing import Final
+
+import numpy as np
+
+from fedspan.domain.machines import Offer
+from fedspan.placement.book import BASES, EPOCH, Book, Egress, Machines, Prices, Regions, Source
+
+NIC_MBPS_PER_VCPU: Final = 390.0
+"""Of a machine type the book does not know."""
+INTERRUPTIONS_PER_HOUR: Final = 0.37
+"""Of a spot machine the book does not know: the middle of its ladder."""
+OFFERED: Final = "offer"
+
+
+def book_of(book: Book, offers: Sequence[Offer], today: date) -> Book:
+    """`book` with these offers as its only prices. A region it does not know has no position:
+    it is where we are."""
+    regions = _with_regions(book.regions, offers)
+    machines = _machines(book, offers)
+    row = {pair: n for n, pair in enumerate(zip(machines.provider, machines.name, strict=True))}
+    known = _interruptions(book)
+    prices = Prices(
+        region=np.array([regions.index[place_of(one)] for one in offers], dtype=np.int64),
+        machine=np.array([row[one.provider, one.machine_type] for one in offers], dtype=np.int64),
+        spot=np.array([one.spot for one in offers], dtype=bool),
+        price=np.array([one.price for one in offers], dtype=np.int64),
+        basis=np.full(len(offers), BASES.index("list"), dtype=np.int64),
+        dated=np.full(len(offers), (today - EPOCH).days, dtype=np.int64),
+        interruptions=np.array(
+            [
+                known.get((place_of(one), one.machine_type), INTERRUPTIONS_PER_HOUR) * one.spot
+                for one in offers
+            ],
+            dtype=np.float64,
+        ),
+        source=(OFFERED,) * len(offers),
+    )
+    said = Source(OFFERED, "what the provider offers now", "its API", today, "")
+    return replace(
+        book,
+        sources={**book.sources, OFFERED: said},
+        regions=regions,
+        machines=machines,
+        prices=prices,
+        egress=_between(book.egress, len(book.regions), len(regions)),
+    )
+
+
+def place_of(offer: Offer) -> str:
+    return f"{offer.provider}:{offer.region}"
+
+
+def _with_regions(known: Regions, offers: Sequence[Offer]) -> Regions:
+    new = dict.fromkeys(
+        (one.provider, one.region) for one in offers if place_of(one) not in known.index
+    )
+    count = len(new)
+    nowhere, no = np.full(count, np.nan), np.zeros(count, dtype=bool)
+    return Regions(
+        provider=known.provider + tuple(provider for provider, _ in new),
+        name=known.name + tuple(name for _, name in new),
+        city=known.city + ("",) * count,
+        country=known.country + ("",) * count,
+        continent=known.continent + ("",) * count,
+        eu=np.concatenate((known.eu, no)),
+        eea=np.concatenate((known.eea, no)),
+        latitude=np.concatenate((known.latitude, nowhere)),
+        longitude=np.concatenate((known.longitude, nowhere)),
+        gco2=np.concatenate((known.gco2, nowhere)),
+        gco2_source=known.gco2_source + ("",) * count,
+    )
+
+
+def _machines(book: Book, offers: Sequence[Offer]) -> Machines:
+    """A row a machine type offered, as its offer describes it; its network as the book knows it."""
+    types = {(one.provider, one.machine_type): one for one in offers}
+    pairs = zip(book.machines.provider, book.machines.name, strict=True)
+    nic = dict(zip(pairs, book.machines.nic_mbps.tolist(), strict=True))
+    rows = list(types.values())
+    return Machines(
+        provider=tuple(one.provider for one in rows),
+        name=tuple(one.machine_type for one in rows),
+        arch=tuple(one.arch.value for one in rows),
+        vcpus=np.array([one.vcpus for one in rows], dtype=np.int64),
+        memory_mib=np.array([one.memory_mib for one in rows], dtype=np.int64),
+        gpu=tuple(one.gpu for one in rows),
+        gpus=np.array([one.gpus for one in rows], dtype=np.int64),
+        nic_mbps=np.array(
+            [nic.get(pair, NIC_MBPS_PER_VCPU * one.vcpus) for pair, one in types.items()]
+        ),
+        nic_assumed=np.array([pair not in nic for pair in types], dtype=bool),
+    )
+
+
+def _interruptions(book: Book) -> dict[tuple[str, str], float]:
+    prices, places = book.prices, list(book.regions.index)
+    rows = np.flatnonzero(prices.spot).tolist()
+    return {
+        (places[prices.region[row]], book.machines.name[prices.machine[row]]): float(
+            prices.interruptions[row]
+        )
+        for row in rows
+    }
+
+
+def _between(egress: Egress, known: int, count: int) -> Egress:
+    between = np.full((count, count), -1, dtype=np.int64)
+    between[:known, :known] = egress.between
+    return replace(egress, between=between)
