@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check wheel package images clean
+.PHONY: demo test check wheel package package-aws package-gcp images clean
 
 demo: $(STAMP)        ## run the main job on this computer
 	$(BIN)/fedspan demo
@@ -21,8 +21,14 @@ check: $(STAMP)       ## format, lint, types, layers: what CI checks beside the 
 wheel: $(STAMP)       ## dist/fedspan-*.whl
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
 
-package: wheel        ## build/aws: what AWS Lambda gets
+package: package-aws package-gcp
+
+package-aws: wheel    ## build/aws: what AWS Lambda gets
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python functions/aws/package.py dist build/aws
+
+package-gcp: wheel    ## build/gcp: what Google's Cloud Functions get
+	rm -rf build/gcp
+	$(BIN)/python functions/gcp/package.py dist build/gcp
 
 images: wheel         ## the two container images
 	docker build -f aggregator_image/Dockerfile -t fedspan-aggregator .
