@@ -40,9 +40,11 @@ class Steps:
         for start, width, price in zip(self.start, self.width, self.price, strict=True):
             if most <= start.min():
                 continue  # nobody sends that much
-            inside = sent - start[tariff]
-            np.clip(inside, 0.0, width[tariff], out=inside)
-            total += inside * price[tariff]
+            inside = sent - start.take(tariff)
+            np.maximum(inside, 0.0, out=inside)
+            np.minimum(inside, width.take(tariff), out=inside)
+            inside *= price.take(tariff)
+            total += inside
         return total
 
 
