@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fedspan.errors import NotFound, Unsupported
+from fedspan.errors import FedspanError, NotFound, Unsupported
 from fedspan.objects.base import ObjectInfo
 from fedspan.stores.base import Change, Key, Stored
 
@@ -69,10 +69,13 @@ class NoObjects:
 
 
 class NoExecutions:
-    """Runs nothing."""
+    """Runs nothing; `instead` says where that would be done."""
+
+    def __init__(self, instead: FedspanError) -> None:
+        self._instead = instead
 
     def start(self, name: str, payload: dict[str, Any]) -> None:
-        raise Unsupported("no jobs run here; submit to the control plane")
+        raise self._instead
 
     def alive(self, name: str) -> bool:
         return False

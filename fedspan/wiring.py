@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from fedspan.absent import NoExecutions, NoObjects, NoStore
 from fedspan.access import Tokens
 from fedspan.app import App
+from fedspan.errors import Unsupported
 from fedspan.executions.base import Executions
 from fedspan.objects.opening import open_objects
 from fedspan.settings import Settings
@@ -100,7 +101,7 @@ def _on_gcp() -> App:
         store=NoStore(),
         objects=NoObjects(),
         providers={},
-        executions=NoExecutions(),
+        executions=NoExecutions(Unsupported("no jobs run here; submit to the control plane")),
         tokens=Tokens(secrets.token_bytes(32)),  # IAM stands at the door; nobody holds one of these
         now=now,
         new_id=new_id,

@@ -10,12 +10,13 @@ import contextlib
 import secrets
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 from chalice.config import Config
 from chalice.local import LocalGateway
 
 from fedspan import wiring
+from fedspan.absent import NoExecutions
 from fedspan.access import Caller, CallerRole, Tokens
 from fedspan.app import App
 from fedspan.errors import NotRunning
@@ -37,12 +38,13 @@ def offline(home: Home) -> Iterator[Offline]:
     """
     home.prepare()
     tokens = Tokens(secrets.token_bytes(32))
+    instead = NotRunning(f"no control plane runs on {home.path}; start one: fedspan up")
     app = App(
         settings=Settings(objects_url=home.objects_url),
         store=SqliteStore(home.database),
         objects=open_objects(home.objects_url),
         providers={},
-        executions=_Nothing(home),
+        executions=NoExecutions(instead),
         tokens=tokens,
         now=wiring.now,
         new_id=wiring.new_id,
@@ -71,25 +73,3 @@ class Offline:
             method=method, path=path, headers={**self._headers, **headers}, body=body
         )
         return int(answer["statusCode"]), str(answer["body"]).encode()
-
-
-class _Nothing:
-    """`Executions` that run nothing."""
-
-    def __init__(self, home: Home) -> None:
-        self._home = home
-
-    def start(self, name: str, payload: dict[str, Any]) -> None:
-        raise NotRunning(f"no control plane runs on {self._home.path}; start one: fedspan up")
-
-    def alive(self, name: str) -> bool:
-        return False
-
-    def succeed(self, token: str, output: dict[str, Any]) -> bool:
-        return False
-
-    def fail(self, token: str, error: str, cause: str) -> bool:
-        return False
-
-    def heartbeat(self, token: str) -> bool:
-        return False

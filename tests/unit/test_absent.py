@@ -33,7 +33,7 @@ def test_a_cloud_function_is_wired_once_and_whatever_the_environment_says(
         lambda: STORE.write([Delete(KEY)]),
         lambda: OBJECTS.put("books/book.json", b"{}"),
         lambda: OBJECTS.uri("books/book.json"),
-        lambda: NoExecutions().start("j", {}),
+        lambda: wiring.app_on_gcp().executions.start("j", {}),
     ],
     ids=["get", "list", "write", "put", "uri", "start"],
 )
@@ -61,7 +61,7 @@ def test_no_objects_read_as_an_empty_bucket(asked: Callable[[], object]) -> None
 
 
 def test_nobody_waits_where_nothing_runs() -> None:
-    runs = NoExecutions()
+    runs = NoExecutions(Unsupported("elsewhere"))
 
     assert not runs.alive("j")
     assert not (runs.succeed("t", {}) or runs.fail("t", "e", "c") or runs.heartbeat("t"))
