@@ -53,6 +53,13 @@ def json_body(model: type[M], raw: bytes, most: int) -> M:
     return parsed(model, data)
 
 
+def a_word(name: str, given: str | None) -> str | None:
+    """What the query string says, if it says it. Raises `InvalidRequest` where that is nothing."""
+    if given is not None and not given.strip():
+        raise InvalidRequest(f"{name}: is empty; give it a value, or leave it out")
+    return given
+
+
 def whole_number(name: str, given: str | None, default: int, most: int) -> int:
     """A whole number of the query string, from 1 to `most`. Raises `InvalidRequest`."""
     if given is None:

@@ -41,6 +41,9 @@ renaming one breaks callers. A message names the thing, its state, and what woul
 
 from __future__ import annotations
 
+LONGEST_PROBLEM = 2_000
+"""Characters: what was sent is repeated only so far."""
+
 
 class FedspanError(Exception):
     """Root of the tree. `http` is the status an API answers with."""
@@ -50,13 +53,17 @@ class FedspanError(Exception):
 
 
 class InvalidRequest(FedspanError):
-    """`problems` holds one sentence a fault, each starting with the path of the field."""
+    """`problems` holds one sentence a fault, each starting with the path of the field. Of many
+    faults `fedspan.domain.parsing.refused` tells the first."""
 
     http = 400
 
     def __init__(self, *problems: str) -> None:
-        super().__init__("; ".join(problems))
-        self.problems = problems
+        self.problems = tuple(
+            one if len(one) <= LONGEST_PROBLEM else one[: LONGEST_PROBLEM - 3] + "..."
+            for one in problems
+        )
+        super().__init__("; ".join(self.problems))
 
 
 class InvalidModel(InvalidRequest):

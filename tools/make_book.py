@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -24,7 +25,6 @@ from fedspan.placement.book import (
     BASES,
     EPOCH,
     LADDER,
-    UNRANKED,
     Anchors,
     Book,
     Egress,
@@ -35,13 +35,15 @@ from fedspan.placement.book import (
     Regions,
     Source,
     Tariff,
+    assumed_mbps,
+    unranked,
 )
 from fedspan.placement.book_file import read, write
 
 MADE = date(2026, 11, 20)
 Row = dict[str, str]
 
-APACHE, MIT, PUBLISHED = "Apache-2.0", "MIT", "published price list"
+APACHE, MIT, CC_BY, PUBLISHED = "Apache-2.0", "MIT", "CC-BY-4.0", "published price list"
 KARPENTER_AWS = (
     "aws/karpenter-provider-aws@1d927085 pkg/providers/pricing/zz_generated.pricing_aws.go"
 )
@@ -164,7 +166,8 @@ SOURCES = (
     ),
     Source(
         "gcp-egress-standard",
-        "GCP to the internet, Standard tier: prices second-hand, unverified; in every region",
+        "GCP to the internet, Standard tier from North America and Europe: prices and the free "
+        "200 GiB second-hand, unverified",
         "cloud.google.com/vpc/network-pricing; "
         "docs.cloud.google.com/network-tiers/docs/set-network-tier",
         date(2026, 1, 1),
@@ -196,7 +199,7 @@ SOURCES = (
     ),
     Source(
         "gcp-address",
-        "GCP external IPv4 address, second-hand",
+        "GCP external IPv4 address, half of it on Spot VMs; second-hand",
         "cloud.google.com/vpc/network-pricing",
         date(2026, 10, 16),
         PUBLISHED,
@@ -207,6 +210,28 @@ SOURCES = (
         "azure.microsoft.com/pricing/details/ip-addresses",
         date(2026, 1, 1),
         PUBLISHED,
+    ),
+    Source(
+        "aws-nic",
+        "AWS: sustained network rate of a machine type",
+        "aws/karpenter-provider-aws@1d927085 pkg/providers/instancetype/zz_generated.bandwidth.go",
+        date(2026, 7, 20),
+        APACHE,
+    ),
+    Source(
+        "gcp-nic",
+        "GCP: what a machine type sends at most, and no more than 7 Gbit/s to outside its network",
+        "cloud.google.com/compute/docs/network-bandwidth; "
+        "Cyclenerd/google-cloud-compute-machine-types@2bd914df instances/series",
+        date(2025, 1, 1),
+        APACHE,
+    ),
+    Source(
+        "azure-nic",
+        "Azure: expected network bandwidth of a size, an upper limit",
+        "MicrosoftDocs/azure-compute-docs@2072bfd7 articles/virtual-machines/sizes",
+        date(2024, 7, 29),
+        CC_BY,
     ),
     Source(
         "skyplane",
@@ -231,9 +256,57 @@ OPEN_COUNTRIES_2021 = {
 }
 """Of countries for which the tables have no open figure, from codecarbon at 0963f175 (2021)."""
 
-ASSUMED_MBPS_PER_VCPU, ASSUMED_MBPS = 390.0, 10_000.0
-"""Of machines whose provider states no sustained rate: the median of AWS's 76 types that do not
-burst (390.6), up to a rate every network of today has."""
+GCP_OUTSIDE_MBPS = 7_000.0
+"""What a machine of Google sends at most to addresses outside its network."""
+GCP_SERIES = frozenset(["a2", "a3", "c3", "c4", "c4a", "e2", "g2", "n2", "n2d", "n4", "t2a", "t2d"])
+"""Series whose every type may send as much as that (10 Gbit/s or more to the inside), but those of
+`GCP_SLOWER`. That e2-medium is shared is in its own figure."""
+GCP_SLOWER = {
+    "e2-medium": 2_000.0,
+    "e2-highcpu-2": 4_000.0,
+    "e2-highmem-2": 4_000.0,
+    "e2-standard-2": 4_000.0,
+}
+
+AZURE_SIZES = (2, 4, 8, 16)
+AZURE_MBPS = {
+    "B?as_v2": (6_250, 6_250, 6_250, 6_250),
+    "B?s_v2": (6_250, 6_250, 6_250, 6_250),
+    "D?as_v5": (12_500, 12_500, 12_500, 12_500),
+    "D?as_v6": (12_500, 12_500, 12_500, 16_000),
+    "D?ps_v5": (12_500, 12_500, 12_500, 12_500),
+    "D?ps_v6": (12_500, 12_500, 15_000, 15_000),
+    "D?s_v4": (5_000, 10_000, 12_500, 12_500),
+    "D?s_v5": (12_500, 12_500, 12_500, 12_500),
+    "D?s_v6": (12_500, 12_500, 12_500, 12_500),
+    "E?as_v5": (12_500, 12_500, 12_500, 12_500),
+    "E?as_v6": (12_500, 12_500, 12_500, 16_000),
+    "E?ps_v5": (12_500, 12_500, 12_500, 12_500),
+    "E?ps_v6": (12_500, 12_500, 15_000, 15_000),
+    "E?s_v4": (5_000, 10_000, 12_500, 12_500),
+    "E?s_v5": (12_500, 12_500, 12_500, 12_500),
+    "E?s_v6": (12_500, 12_500, 12_500, 12_500),
+    "F?s_v2": (5_000, 10_000, 12_500, 12_500),
+}
+"""By series and vCPUs (`AZURE_SIZES`). Of the first B-series Azure documents none."""
+AZURE_GPU_MBPS = {
+    "NC4as_T4_v3": 8_000,
+    "NC8as_T4_v3": 8_000,
+    "NC16as_T4_v3": 8_000,
+    "NC64as_T4_v3": 32_000,
+    "NC24ads_A100_v4": 20_000,
+    "NC48ads_A100_v4": 40_000,
+    "NC96ads_A100_v4": 80_000,
+    "NC40ads_H100_v5": 40_000,
+    "NC80adis_H100_v5": 80_000,
+    "ND96asr_v4": 24_000,
+    "ND96isr_H100_v5": 80_000,
+    "NV36ads_A10_v5": 40_000,
+}
+
+GCP_STANDARD = frozenset(["NA", "EU"])
+"""Continents whose regions offer Standard tier at the price cited: Google bills it by where traffic
+comes from, and of the others no price was found that can be cited."""
 
 GIB, GB = 2**30, 10**9
 """GCP prices GiB and says so. AWS and Azure print GB; the decimal reading is the dearer one, so a
@@ -303,20 +376,39 @@ def machines_of(instances: list[Row]) -> Machines:
     rows = {(row["provider"], row["instance_type"]): row for row in instances}
     order = {provider: number for number, provider in enumerate(dict.fromkeys(p for p, _ in rows))}
     types = [rows[key] for key in sorted(rows, key=lambda it: (order[it[0]], it[1]))]
-    vcpus = np.array([int(row["vcpus"]) for row in types])
-    stated = np.array([float(row["net_mbps_baseline"] or 0) for row in types])
-    assumed = np.minimum(vcpus * ASSUMED_MBPS_PER_VCPU, ASSUMED_MBPS)
+    stated = [documented_mbps(row) for row in types]
     return Machines(
         provider=tuple(row["provider"] for row in types),
         name=tuple(row["instance_type"] for row in types),
         arch=tuple(row["arch"] for row in types),
-        vcpus=vcpus,
+        vcpus=np.array([int(row["vcpus"]) for row in types]),
         memory_mib=np.array([round(float(row["memory_gib"]) * 1024) for row in types]),
         gpu=tuple(row["gpu"] for row in types),
         gpus=np.array([int(row["gpu_count"]) for row in types]),
-        nic_mbps=np.where(stated > 0, stated, assumed),
-        nic_assumed=stated == 0,
+        nic_mbps=np.array(
+            [
+                mbps or assumed_mbps(int(row["vcpus"]))
+                for mbps, row in zip(stated, types, strict=True)
+            ]
+        ),
+        nic_assumed=np.array([mbps is None for mbps in stated]),
     )
+
+
+def documented_mbps(row: Row) -> float | None:
+    """What the provider says the network of a machine type sends."""
+    name, vcpus = row["instance_type"], int(row["vcpus"])
+    match row["provider"]:
+        case "gcp" if name.partition("-")[0] in GCP_SERIES:
+            return GCP_SLOWER.get(name, GCP_OUTSIDE_MBPS)
+        case "azure":
+            size = name.removeprefix("Standard_")
+            by_size = AZURE_MBPS.get(re.sub(r"\d+", "?", size, count=1))
+            if by_size and vcpus in AZURE_SIZES:
+                return by_size[AZURE_SIZES.index(vcpus)]
+            return AZURE_GPU_MBPS.get(size)
+        case _:
+            return float(row["net_mbps_baseline"] or 0) or None
 
 
 # Prices
@@ -361,7 +453,7 @@ def offers_of(
             continue
         provider = row["provider"]
         bucket = buckets.get((row["region"], row["instance_type"])) if provider == "aws" else None
-        rate = UNRANKED[provider] if bucket is None else LADDER[bucket]
+        rate = unranked(provider) if bucket is None else LADDER[bucket]
         # What is a share of a guess is a guess.
         spot_basis = "estimate" if basis == "estimate" else basis_of(row["spot_basis"])
         source = "aws-spot" if provider == "aws" else f"{provider}-list"
@@ -472,8 +564,10 @@ def placed(
     tariff = tariff_of(steps_of(steps), free, GIB, source)
     destination = "oceania" if "Oceania" in scope else "china" if "-> China" in scope else "world"
     for number in rows_of(regions, "gcp"):
-        # "Standard Tier and Premium Tier are available in every Google Cloud region."
-        yield number, "standard" if standard else "premium", destination, tariff
+        if not standard:
+            yield number, "premium", destination, tariff
+        elif regions.continent[number] in GCP_STANDARD:
+            yield number, "standard", destination, tariff
 
 
 def rows_of(regions: Regions, provider: str) -> list[int]:
@@ -526,15 +620,16 @@ def azure_price(prices: dict[str, int], regions: Regions, a: int, b: int) -> int
 def egress_of(rows: list[Row], regions: Regions) -> Egress:
     tariffs, internet = internet_of(rows, regions)
     providers = ("aws", "gcp", "azure")
-    kinds = ("between", "address")
+    kinds = ("between", "address", "nic")
+    sources = {f"{kind}:{it}": f"{it}-{kind}" for kind in kinds for it in providers}
     return Egress(
         tariffs=tariffs,
         tiers={"aws": ("",), "gcp": ("premium", "standard"), "azure": ("",)},
         internet=internet,
         between=between_of(rows, regions),
         between_unit=GB,
-        address=dict.fromkeys(providers, 5000),
-        sources={f"{kind}:{it}": f"{it}-{kind}" for kind in kinds for it in providers},
+        address={**dict.fromkeys(providers, 5000), "gcp:spot": 2500},
+        sources={**sources, "address:gcp:spot": "gcp-address"},
     )
 
 

@@ -138,7 +138,7 @@ def _book(objects: Objects, word: str) -> Book:
 
 @contextlib.contextmanager
 def _progress(here: Session) -> Iterator[Callable[[str, str, float], None]]:
-    """A bar a provider where somebody looks, nothing elsewhere."""
+    """On stderr: a bar a provider where somebody looks, a line a provider elsewhere."""
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
@@ -149,6 +149,8 @@ def _progress(here: Session) -> Iterator[Callable[[str, str, float], None]]:
         def told(provider: str, what: str, share: float) -> None:
             if provider not in tasks:
                 tasks[provider] = bars.add_task(what, total=1.0)
+                if not watched:
+                    here.err.print(f"reading the prices of {provider}", soft_wrap=True)
             bars.update(tasks[provider], description=what, completed=share)
 
         yield told

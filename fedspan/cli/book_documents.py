@@ -79,11 +79,12 @@ def difference(old: Book, new: Book, found: Sequence[Difference]) -> Document:
 
 
 def _checked(book: Book, provider: str, region: str, machine: str) -> tuple[str, str]:
-    from fedspan.services.books import close_to, place_in
+    from fedspan.domain.parsing import nearest
+    from fedspan.services.books import place_in
 
     providers = list(dict.fromkeys(book.regions.provider))
     if provider and provider not in providers:
-        raise InvalidRequest(f"provider: {provider!r} is unknown{close_to(provider, providers)}")
+        raise InvalidRequest(f"provider: {provider!r} is unknown{nearest(provider, providers)}")
     if region:
         provider, region = place_in(book, region, [provider] if provider else ())
     types = [
@@ -93,7 +94,7 @@ def _checked(book: Book, provider: str, region: str, machine: str) -> tuple[str,
     ]
     if machine and machine not in types:
         of = f" of {provider}" if provider else ""
-        near = close_to(machine, types)
+        near = nearest(machine, types)
         raise InvalidRequest(f"machine: {machine!r} is no machine type{of}{near}")
     return provider, region
 

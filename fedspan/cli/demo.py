@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -15,6 +15,7 @@ from fedspan.cli.session import Session, session
 
 if TYPE_CHECKING:
     from fedspan.cli.api import Api
+    from fedspan.domain.sites import Site
 
 LOG: Final = "fedspan.log"
 
@@ -37,14 +38,29 @@ def demo(
     here = session(ctx)
     here.home.prepare()
     with _control_plane(here, port) as (api, ours):
-        for site in write_hospitals(here.home.sites, seed):
-            api.put_site(site)
+        _register(here, api, write_hospitals(here.home.sites, seed))
         _, code = run_to_end(here, api, demo_spec(rounds, seed))
         if keep and ours and code != INTERRUPTED:
             _wait(here)
         unfinished = [job.id for job in api.every_job() if not job.ended] if ours else []
     say_unfinished(here, unfinished)
     raise typer.Exit(code)
+
+
+def _register(here: Session, api: Api, hospitals: Sequence[Site]) -> None:
+    """A site of a hospital's name keeps all it has; data of the demo's name is replaced."""
+    from fedspan.local.hospitals import joined
+
+    known = {site.name: site for site in api.sites()}
+    wanted = [joined(known[one.name], one) if one.name in known else one for one in hospitals]
+    for hospital, site in zip(hospitals, wanted, strict=True):
+        [data] = hospital.datasets
+        mine = known[site.name].dataset(data.name) if site.name in known else None
+        api.put_site(site)
+        if mine is not None and mine.path != data.path:
+            here.say(
+                f"site {site.name}: its dataset {data.name} was {mine.path}, and is the demo's now"
+            )
 
 
 @contextlib.contextmanager

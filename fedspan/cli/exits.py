@@ -19,7 +19,8 @@ MEANINGS: Final[Mapping[int, str]] = {
     4: "the job ran, but no round reached the threshold",
     5: "not found, or in conflict with what is there",
     6: "storage or a provider of machines failed, or no place fits",
-    INTERRUPTED: "interrupted",
+    INTERRUPTED: "interrupted; a job that was this command's own was cancelled, "
+    "and its machines are gone",
 }
 
 CODES: Final[Mapping[type[FedspanError], int]] = {

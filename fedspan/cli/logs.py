@@ -4,33 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import TextIO
 
 import structlog
-from structlog.typing import Processor
 
-TOKEN: Final = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*")
-"""A signed token: base64 of ``{"``, and two more parts."""
-
-
-def _without_tokens(logger: Any, method: str, line: Any) -> str:
-    return TOKEN.sub("[token]", str(line))
-
-
-SHARED: Final[list[Processor]] = [
-    structlog.contextvars.merge_contextvars,
-    structlog.processors.add_log_level,
-    structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
-]
-RENDERED: Final[list[Processor]] = [
-    structlog.processors.format_exc_info,
-    structlog.processors.JSONRenderer(default=str),
-    _without_tokens,
-]
+from fedspan.logs import RENDERED, SHARED, configure
 
 
 @contextlib.contextmanager
@@ -40,24 +21,19 @@ def logged(to: Path | None = None) -> Iterator[None]:
         stream: TextIO = sys.stderr
         if to is not None:
             stream = stack.enter_context(to.open("a", buffering=1, encoding="utf-8"))
-        before = structlog.get_config()
+        before = structlog.get_config() if structlog.is_configured() else None
         handler = logging.StreamHandler(stream)
         handler.setFormatter(_formatter())
-        _configure(stream)
+        configure(stream)
         logging.getLogger().addHandler(handler)
         try:
             yield
         finally:
             logging.getLogger().removeHandler(handler)
-            structlog.configure(**before)
-
-
-def _configure(stream: TextIO) -> None:
-    structlog.configure(
-        processors=[*SHARED, *RENDERED],
-        logger_factory=structlog.WriteLoggerFactory(stream),
-        cache_logger_on_first_use=False,
-    )
+            if before is None:
+                structlog.reset_defaults()
+            else:
+                structlog.configure(**before)
 
 
 def _formatter() -> logging.Formatter:

@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import click
@@ -64,7 +65,16 @@ app.add_typer(book.app)
 def main() -> None:
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # what libraries tell their own users
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(run(sys.argv[1:]) if _can_tell() else 1)
+
+
+def _can_tell() -> bool:
+    """Whether there is a stdout (``>&-`` closes it); a stderr that is closed costs nothing."""
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as we live
+    if sys.stdout is None:
+        print("error: standard output is closed; `> /dev/null` throws it away", file=sys.stderr)
+    return sys.stdout is not None
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -85,11 +95,12 @@ def run(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _told("Interrupted", ("interrupted",), INTERRUPTED, as_json)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read has left
+        _give_up_stdout()  # whoever read has left
         return 1
     except OSError as exc:
         kind = StorageFull if exc.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
-        said = ": ".join(str(one) for one in (exc.filename, exc.strerror or exc) if one)
+        where = exc.filename or ("" if _stdout_works() else "standard output")
+        said = ": ".join(str(one) for one in (where, exc.strerror or exc) if one)
         return _told(kind.__name__, (said,), code_of(kind), as_json)
     except Exception as exc:
         said = f"unexpected {type(exc).__name__}: {exc}; FEDSPAN_DEBUG=1 shows where"
@@ -114,8 +125,30 @@ def _told(kind: str, problems: Sequence[str], code: int, as_json: bool) -> int:
         print("error:", *(f"  {plain(one)}" for one in problems), sep="\n", file=sys.stderr)
     if as_json:
         error = {"type": kind, "message": message, "problems": list(problems)}
-        print(dumped({"error": error}))
+        _shown(dumped({"error": error}))
     return code
+
+
+def _shown(document: str) -> None:
+    """On stdout, unless that fails."""
+    try:
+        print(document, flush=True)
+    except OSError:
+        _give_up_stdout()
+
+
+def _stdout_works() -> bool:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _give_up_stdout()
+        return False
+    return True
+
+
+def _give_up_stdout() -> None:
+    """What is still to be written goes nowhere, or Python would try again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def _median(known: Measurement, place: Place) -> tuple[float, str]:
 
 def _times(places: list[Place], known: Measurement) -> RenderableType:
     columns = ("Median ms", "Min ms", "Connects", "Estimate ms", "Km")
-    made = render.table("Region", "City", *columns, right=columns)
+    made = render.table("Region", "City", *columns, right=columns, whole=("Region",))
     for place in places:
         one = known.reached[place.region]
         made.add_row(
@@ -109,7 +109,7 @@ def _times(places: list[Place], known: Measurement) -> RenderableType:
 
 
 def _reasons(places: list[Place], known: Measurement) -> RenderableType:
-    made = render.table("Region", "City", "Not reached")
+    made = render.table("Region", "City", "Not reached", whole=("Region",))
     for place in places:
         reason = plain(known.unreached[place.region].reason)
         made.add_row(place.region, plain(place.city), Text(reason, "yellow"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -48,15 +50,17 @@ def place(
 
     if spot_only and on_demand_only:
         raise click.UsageError("--spot-only and --on-demand-only exclude each other", ctx)
-    here, question = session(ctx), _question(spec, _purchase(spot_only, on_demand_only))
+    here, question = session(ctx), _question(ctx, spec, _purchase(spot_only, on_demand_only))
     if plot is not None:
         _can_be_drawn(plot)
-    with here.api() as api:
+    with here.api() as api, _helping(compare):
         answer = api.placements(
             question.model_dump(mode="json", exclude_unset=True), limit, compare
         )
     here.show(answer.model_dump(mode="json"), *render_place.answer(answer))
     if not answer.candidates:
+        if plot is not None:
+            here.say(f"nothing is drawn, and {plot} is as it was: no place fits")
         raise typer.Exit(code_of(NoCapacity))
     if plot is not None:
         title = f"{question.name}: cost and time of the aggregator's places"
@@ -72,15 +76,33 @@ def _purchase(spot_only: bool, on_demand_only: bool) -> Purchase | None:
     return Purchase.ON_DEMAND if on_demand_only else None
 
 
-def _question(path: str, purchase: Purchase | None) -> PlacementQuestion:
-    """What the file at `path` asks; `purchase` outweighs what it says.
+@contextlib.contextmanager
+def _helping(compare: str | None) -> Iterator[None]:
+    """Where no known region is like the one to compare, say where they are listed."""
+    from fedspan.errors import InvalidRequest
+
+    try:
+        yield
+    except InvalidRequest as exc:
+        if compare is None or not all(
+            one.startswith("compare: ") and "did you mean" not in one for one in exc.problems
+        ):
+            raise
+        listed = "`fedspan book show --machine m5.large` (or another type) lists regions"
+        raise InvalidRequest(*(f"{one}; {listed}" for one in exc.problems)) from None
+
+
+def _question(ctx: click.Context, path: str, purchase: Purchase | None) -> PlacementQuestion:
+    """What the file at `path` asks, of machines bought by `purchase`.
 
     Raises:
         InvalidRequest, TooLarge: it cannot be read, or asks nothing.
+        UsageError: it asks for those bought otherwise.
     """
     from fedspan.cli.spec_file import read_spec
     from fedspan.domain.parsing import parsed
     from fedspan.domain.placements import PlacementQuestion
+    from fedspan.domain.spec import Purchase
 
     question = parsed(PlacementQuestion, read_spec(path, MOST_BYTES))
     if question.placement.model_bytes is None:
@@ -88,6 +110,12 @@ def _question(path: str, purchase: Purchase | None) -> PlacementQuestion:
         placement = question.placement.model_copy(update={"model_bytes": size})
         question = question.model_copy(update={"placement": placement})
     if purchase is not None:
+        wanted = question.aggregator.purchase
+        if wanted not in (purchase, Purchase.ANY):
+            option = f"--{purchase.replace('_', '-')}-only"
+            raise click.UsageError(
+                f"{option} contradicts the spec, which has aggregator.purchase: {wanted}", ctx
+            )
         aggregator = question.aggregator.model_copy(update={"purchase": purchase})
         question = question.model_copy(update={"aggregator": aggregator})
     return question

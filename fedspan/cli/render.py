@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from pathlib import Path
 from typing import Final
 
 from rich.console import RenderableType
@@ -24,6 +26,9 @@ COLOURS: Final = {
     JobState.FAILED: "bold red",
     JobState.CANCELLED: "bold yellow",
 }
+BEFORE_APPROVAL: Final = frozenset(
+    {JobState.SUBMITTED, JobState.CHECKING, JobState.PLACING, JobState.WAITING_APPROVAL}
+)
 LEVELS: Final = {Level.INFO: "", Level.WARNING: "yellow", Level.ERROR: "red"}
 
 
@@ -44,11 +49,17 @@ def dollars(micro: int) -> str:
     return f"${micro / 1_000_000:,.4f}" if 0 < micro < 1_000_000 else f"${micro / 1_000_000:,.2f}"
 
 
-def table(*columns: str, right: Iterable[str] = ()) -> Table:
+def table(*columns: str, right: Iterable[str] = (), whole: Iterable[str] = ()) -> Table:
+    """What is `whole` is never broken, however narrow the screen: ids are there to be copied."""
     made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for name in columns:
         justify = "right" if name in right else "left"
-        made.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+        made.add_column(
+            name,
+            justify=justify,  # type: ignore[arg-type]
+            overflow="fold",
+            no_wrap=name in whole,
+        )
     return made
 
 
@@ -65,11 +76,12 @@ def facts(rows: Iterable[tuple[str, RenderableType]]) -> Table:
 def jobs(found: Sequence[Job]) -> RenderableType:
     if not found:
         return Text("no jobs yet; `fedspan demo` runs one, `fedspan job init` begins your own")
-    made = table("Job", "Name", "State", "Rounds", "Best", "Elapsed", right=("Rounds", "Elapsed"))
+    columns = ("Job", "Name", "State", "Rounds", "Best", "Elapsed")
+    made = table(*columns, right=("Rounds", "Elapsed"), whole=("Job",))
     for job in found:
         best = f"{job.selected.metric} {job.selected.value:.4f}" if job.selected else ""
         made.add_row(
-            Text(job.id, no_wrap=True),
+            job.id,
             job.spec.name,
             state(job.state),
             f"{job.rounds_done}/{job.spec.rounds}",
@@ -105,8 +117,23 @@ def summary(report: Report) -> list[RenderableType]:
         shown += [rounds(report.rounds, job.selected.round if job.selected else None), ""]
     if job.state is JobState.WAITING_APPROVAL:
         shown += [*places(job), ""]
+    if asked := approval(job):
+        shown += [Text(asked, "bold yellow"), ""]
     shown.append(facts(_facts(report)))
     return [*shown, f"Weights     {report.card.uri}"] if report.card else shown
+
+
+def approval(job: Job, home: Path | None = None) -> str:
+    """How to let a job go on that a person must approve, and until when; else empty."""
+    if not job.asks_approval or job.cancel_requested or job.state not in BEFORE_APPROVAL:
+        return ""
+    waits = "waits" if job.state is JobState.WAITING_APPROVAL else "will wait"
+    until = (job.submitted + timedelta(seconds=job.spec.limits.deadline)).astimezone()
+    there = f" --home {home}" if home else ""
+    return (
+        f"job {job.id} {waits} for approval, until {until:%Y-%m-%d %H:%M} at the latest: "
+        f"`fedspan job approve {job.id}{there}` takes the first place, --candidate N another"
+    )
 
 
 def places(job: Job) -> list[RenderableType]:
@@ -146,22 +173,26 @@ def _left(report: Report) -> Text:
 
 
 def events(found: Sequence[Event]) -> RenderableType:
+    """A line each, however long: a message may hold a command to be copied."""
     if not found:
         return Text("no events")
-    made = table("Time", "Code", "Message")
+    wide = max(len(plain(one.code)) for one in found)
+    made = [Text(f"{'Time':<8}  {'Code':<{wide}}  Message", "bold")]
     for one in found:
         at = one.at.astimezone().strftime("%H:%M:%S")
-        made.add_row(at, plain(one.code), plain(one.message), style=LEVELS[one.level])
-    return made
+        said = f"{at}  {plain(one.code):<{wide}}  {plain(one.message)}"
+        made.append(Text(said, LEVELS[one.level]))
+    return Text("\n").join(made)
 
 
 def models(found: Sequence[Card]) -> RenderableType:
     if not found:
         return Text("no models yet; a job that succeeds keeps one")
-    made = table("Model", "Name", "Metric", "Parameters", "SHA-256", right=("Parameters",))
+    columns = ("Model", "Name", "Metric", "Parameters", "SHA-256")
+    made = table(*columns, right=("Parameters",), whole=("Model",))
     for card in found:
         made.add_row(
-            Text(card.id, no_wrap=True),
+            card.id,
             card.name,
             f"{card.selected.metric} {card.selected.value:.4f}",
             f"{card.parameters:,}",
@@ -193,7 +224,8 @@ def model(card: Card) -> list[RenderableType]:
 def sites(found: Sequence[Site]) -> RenderableType:
     if not found:
         return Text("no sites yet; add one with `fedspan site add NAME --dataset NAME=FILE.csv`")
-    made = table("Site", "Place", "Dataset", "Target", "Examples", "Shape", right=("Examples",))
+    columns = ("Site", "Place", "Dataset", "Target", "Examples", "Shape")
+    made = table(*columns, right=("Examples",), whole=("Site",))
     for site in found:
         place = plain(", ".join(filter(None, (site.city, site.country))))
         for index, one in enumerate(site.datasets):
@@ -206,7 +238,7 @@ def sites(found: Sequence[Site]) -> RenderableType:
 
 
 def machines(found: Sequence[Agent]) -> RenderableType:
-    made = table("Machine", "Seen", "CPU", "Job")
+    made = table("Machine", "Seen", "CPU", "Job", whole=("Job",))
     for one in found:
         seen = f"{one.seen.astimezone():%Y-%m-%d %H:%M:%S}"
         made.add_row(plain(one.machine), seen, f"{one.load.cpu:.0%}", plain(one.job or ""))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from typing import Final
 
 from rich.cells import cell_len, set_cell_size
@@ -14,9 +13,16 @@ from rich.constrain import Constrain
 from rich.text import Text
 
 from fedspan.cli import plots
-from fedspan.cli.render import dollars, facts, table
-from fedspan.domain.placements import STALE_DAYS, Candidate, Cost, Demand, PlacementAnswer
-from fedspan.domain.spec import Purchase
+from fedspan.cli.render import facts, table
+from fedspan.cli.render_reasons import BOUGHT, SOON_H, beside, dates, old_egress, reasons
+from fedspan.domain.placements import (
+    STALE_DAYS,
+    Candidate,
+    Cost,
+    Demand,
+    PlacementAnswer,
+)
+from fedspan.domain.places import named
 from fedspan.domain.texts import plain
 
 LONGEST_CELL: Final = 27
@@ -26,7 +32,6 @@ GAP: Final = 2
 PLOT: Final = (60, 14)
 
 FRONT, ESTIMATE, STALE = "●", "~", "†"
-BOUGHT: Final = {Purchase.SPOT: "spot", Purchase.ON_DEMAND: "on demand", Purchase.ANY: "any"}
 
 
 def answer(found: PlacementAnswer) -> list[RenderableType]:
@@ -36,7 +41,7 @@ def answer(found: PlacementAnswer) -> list[RenderableType]:
     shown: list[RenderableType] = [candidates(found), ""]
     if len(found.candidates) > 1:
         shown += [_Plot(found), ""]
-    return [*shown, *_paragraphs(found.explanation), Constrain(facts(_facts(found)), LONGEST_LINE)]
+    return [*shown, *_paragraphs(found.explanation), Constrain(facts(reasons(found)), LONGEST_LINE)]
 
 
 def candidates(found: PlacementAnswer) -> RenderableType:
@@ -49,7 +54,7 @@ WANTED: Final = (
     ("Machine",),
     ("Bought",),
     ("Cost $",),
-    ("p50 h", "p95 h"),
+    ("p50 h", "p95 h", "p50 min", "p95 min"),
     ("Score",),
     ("City",),
     ("Network",),
@@ -121,15 +126,17 @@ def _columns(found: PlacementAnswer) -> Iterator[Column]:
     rows, front = found.candidates, set(found.front)
     numbers = enumerate(rows, 1)
     yield Column("#", tuple(f"{FRONT if n - 1 in front else ' '}{n:>3}" for n, _ in numbers))
-    yield _column("Place", rows, lambda one: _short(one.place))
+    yield _column("Place", rows, lambda one: _short(named(one)))
     yield _column("City", rows, lambda one: _short(one.city))
     yield _column("Machine", rows, lambda one: _short(one.machine_type))
     yield _column("Bought", rows, lambda one: BOUGHT[one.purchase])
     if any(one.network_tier for one in rows):
         yield _column("Network", rows, lambda one: _short(one.network_tier))
-    hours = _decimals([h for one in rows for h in (one.hours.p50, one.hours.p95)], 1, 3)
-    yield Column("p50 h", tuple(hours[::2]))
-    yield Column("p95 h", tuple(hours[1::2]))
+    hours = [h for one in rows for h in (one.hours.p50, one.hours.p95)]
+    unit, size = ("min", 60) if max(hours) < SOON_H else ("h", 1)
+    times = _decimals([h * size for h in hours], 1, 3)
+    yield Column(f"p50 {unit}", tuple(times[::2]))
+    yield Column(f"p95 {unit}", tuple(times[1::2]))
     yield from _costs(rows)
     yield _column("Slowest", rows, lambda one: _short(one.worst.participant))
     rtt = Column("RTT ms", tuple(_decimals([one.worst.rtt_ms for one in rows], 0, 2)))
@@ -180,10 +187,13 @@ def _marked(column: Column, marks: Iterable[str]) -> Column:
 
 
 def _marks(one: Candidate) -> str:
-    return (ESTIMATE if one.price_basis == "estimate" else "") + (STALE if one.stale else "")
+    old = one.stale or old_egress(one)
+    return (ESTIMATE if one.price_basis == "estimate" else "") + (STALE if old else "")
 
 
 def _band(one: Candidate) -> str:
+    if not one.city and not one.country:  # no cloud's region: nobody measured it
+        return " here"
     if one.worst.measured:
         return " measured"
     return f" ±{one.worst.band_ms:,.0f}" if one.worst.band_ms else ""
@@ -205,17 +215,15 @@ def _notes(found: PlacementAnswer) -> Iterator[str]:
         yield "± the RTT is estimated, and within so much of it in 9 of 10 cases"
     guessed = [one.price_date for one in rows if one.price_basis == "estimate"]
     if guessed:
-        yield f"{ESTIMATE} the price is an estimate, {_dates(guessed)}"
+        yield f"{ESTIMATE} the price is an estimate, {dates(guessed)}"
     old = [one.price_date for one in rows if one.stale]
     if old:
-        yield f"{STALE} the price is older than {STALE_DAYS} days, {_dates(old)}"
+        yield f"{STALE} the price is older than {STALE_DAYS} days, {dates(old)}"
+    tariffs = [one.egress_date for one in rows if one.egress_date and old_egress(one)]
+    if tariffs:
+        yield f"{STALE} the egress tariff is older than {STALE_DAYS} days, {dates(tariffs)}"
     if any(one.cost_usd.participants for one in rows):
         yield "Sites $: what participants in public clouds pay to send"
-
-
-def _dates(found: Iterable[date]) -> str:
-    days = sorted(found)
-    return f"of {days[0]}" + (f" to {days[-1]}" if days[-1] != days[0] else "")
 
 
 class _Plot:
@@ -232,6 +240,17 @@ class _Plot:
             f"Expected hours over expected cost of the job ({FRONT} front{compared})", "bold"
         )
         yield plots.scatter(self._points, room, rows)
+        legend = _legend(self._points)
+        if legend:
+            yield Text(legend, "dim")
+
+
+def _legend(points: Sequence[plots.Point]) -> str:
+    """What the points without a number are."""
+    unlisted = any(point.front and not point.listed for point in points)
+    others = any(not point.front and point.rank > plots.NUMBERED for point in points)
+    said = [f"{FRONT} without a number: on the front, not in the list"] if unlisted else []
+    return "; ".join([*said, "· other candidates"] if others else said)
 
 
 def _paragraphs(said: str) -> Iterator[RenderableType]:
@@ -241,64 +260,16 @@ def _paragraphs(said: str) -> Iterator[RenderableType]:
             yield ""
 
 
-def _facts(found: PlacementAnswer) -> Iterator[tuple[str, RenderableType]]:
-    best = found.candidates[0]
-    if found.stability is not None:
-        often = f"{found.stability.best} of {found.stability.draws} draws"
-        rivals = plain(", ".join(found.stability.rivals))
-        said = f"best in {often} of RTTs and prices within their error"
-        yield "Stability", Text(f"{said}; otherwise {rivals}" if rivals else said)
-    if found.compared is not None:
-        yield "Compared", Text(_beside(found.compared, best))
-    if found.cheapest_hour is not None:
-        yield "Per hour", Text(f"cheapest by the hour: {_beside(found.cheapest_hour, best)}")
-    if found.prices is not None:
-        old = found.prices.stale
-        said = f"{_dates((found.prices.oldest, found.prices.newest))}; "
-        yield "Prices", Text(said + f"{old or 'none'} of those shown older than {STALE_DAYS} days")
-    yield "Places", Text(f"{found.considered:,} looked at, {found.feasible:,} fit")
-    yield "Model", Text(f"{_size(found.model_bytes)} each way each round")
-    if found.assumptions:
-        yield "Assumed", Text("\n".join(map(plain, found.assumptions)))
-    yield "Book", Text(plain(found.book))
-
-
-def _beside(one: Candidate, best: Candidate) -> str:
-    """What `one` costs and takes, and by how much that differs from `best`."""
-    where = f"{one.place} ({one.city}), {one.machine_type}, {BOUGHT[one.purchase]}"
-    priced = f"{where}, at {_usd(one.price_usd_hour)}/h: "
-    if (one.place, one.machine_type, one.purchase, one.network_tier) == (
-        (best.place, best.machine_type, best.purchase, best.network_tier)
-    ):
-        return plain(f"{priced}the best itself")
-    cost = one.cost_usd.total - best.cost_usd.total
-    took = one.hours.expected - best.hours.expected
-    return plain(
-        f"{priced}{_usd(one.cost_usd.total)} and {one.hours.expected:,.2f} h, that is "
-        f"{_usd(abs(cost))} {'less' if cost < 0 else 'more'} and {abs(took):,.2f} h "
-        f"{'shorter' if took < 0 else 'longer'} than the best"
-    )
-
-
-def _usd(amount: float) -> str:
-    return dollars(round(amount * 1_000_000))
-
-
-def _size(count: float) -> str:
-    """In decimal units, as networks and their tariffs count."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:,.1f} GB"
-
-
 def _nothing_fits(found: PlacementAnswer) -> list[RenderableType]:
     shown: list[RenderableType] = [Text("Nothing fits.", "bold red"), ""]
     if found.conflict:
         shown += [_conflict(found.conflict), ""]
+    shown += _paragraphs(found.explanation)
+    if found.compared is not None:
+        compared = [("Compared", Text(beside(found.compared, None)))]
+        shown += [Constrain(facts(compared), LONGEST_LINE), ""]
     closing = f"{found.considered:,} places looked at; book {plain(found.book)}"
-    return [*shown, *_paragraphs(found.explanation), Text(closing, "dim")]
+    return [*shown, Text(closing, "dim")]
 
 
 def _conflict(demands: Sequence[Demand]) -> RenderableType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ import typer
 from fedspan.cli.session import Command, group, session
 
 if TYPE_CHECKING:
-    from fedspan.domain.sites import Dataset
+    from fedspan.domain.sites import Dataset, Site
 
 app = group("site", "Sites: who takes part, and with what data.")
 
@@ -43,31 +44,38 @@ def add(
         float | None, typer.Option(help="Seconds one round of training takes there")
     ] = None,
 ) -> None:
-    """Register a site on this computer, or replace it. Its data stays where it is."""
+    """Register a site on this computer, or change it. Its data stays where it is.
+
+    A site that is there already keeps what is not given again.
+    """
     from fedspan.domain.parsing import parsed
     from fedspan.domain.sites import Site
 
     here = session(ctx)
-    site = parsed(
-        Site,
-        {
-            "name": name,
-            "city": city,
-            "country": country,
-            "latitude": latitude,
-            "longitude": longitude,
-            "cloud": cloud,
-            "up_mbps": up_mbps,
-            "down_mbps": down_mbps,
-            "compute_s": compute_s,
-            "datasets": [_described(one) for one in dataset],
-        },
-    )
+    said = {
+        "city": city or None,
+        "country": country or None,
+        "latitude": latitude,
+        "longitude": longitude,
+        "cloud": cloud,
+        "up_mbps": up_mbps,
+        "down_mbps": down_mbps,
+        "compute_s": compute_s,
+    }
+    given = {field: value for field, value in said.items() if value is not None}
+    site = parsed(Site, {"name": name, "datasets": [_described(one) for one in dataset], **given})
     with here.api() as api:
-        made = api.put_site(site)
-    from fedspan.cli import render
+        before = next((one for one in api.sites() if one.name == name), None)
+        made = api.put_site(_changed(before, site, given) if before else site)
+    from fedspan.cli import render, render_site
 
     here.show(made.model_dump(mode="json"), render.sites([made]))
+    if before is not None:
+        told = made.model_copy(update={"datasets": _left(before, site)})
+        stays = "; ".join(render_site.kept(told, given)) or "nothing else"
+        here.say(f"site {name} was there already, and keeps: {stays}")
+        if before.rtt_ms and not made.rtt_ms:
+            here.say(f"it is elsewhere now, so its RTTs are forgotten: fedspan site measure {name}")
 
 
 @app.command("list", cls=Command)
@@ -83,17 +91,19 @@ def list_(ctx: typer.Context) -> None:
 
 @app.command(cls=Command)
 def show(ctx: typer.Context, name: Name) -> None:
-    """A site, and the machines of it that have reported."""
+    """A site: its data, position, link and RTTs, and the machines of it that have reported."""
     here = session(ctx)
     with here.api() as api:
         site, machines = api.site(name)
-    from fedspan.cli import render
+        known = api.measurement(name)
+    from fedspan.cli import render_site
 
     document = {
         **site.model_dump(mode="json"),
+        "measured": known.model_dump(mode="json")["reached"],
         "machines": [one.model_dump(mode="json") for one in machines],
     }
-    here.show(document, render.sites([site]), *([render.machines(machines)] if machines else []))
+    here.show(document, *render_site.site(site, machines, known))
 
 
 @app.command(cls=Command)
@@ -143,6 +153,31 @@ def delete(ctx: typer.Context, name: Name) -> None:
     with here.api() as api:
         api.delete_site(name)
     here.show({"deleted": name}, f"site {name} is deleted")
+
+
+def _changed(before: Site, site: Site, given: Iterable[str]) -> Site:
+    """`before` with what was `given` of `site`. Its RTTs are not repeated: whether they hold is
+    for the control plane to say.
+
+    Raises:
+        Conflict: its data is on another computer.
+    """
+    from fedspan.domain.sites import SiteKind
+    from fedspan.errors import Conflict
+    from fedspan.services.sites import with_datasets
+
+    if before.kind is not SiteKind.LOCAL:
+        raise Conflict(
+            f"site {before.name} runs its own machine, which has its data; "
+            f"`fedspan site delete {before.name}` first, or take another name"
+        )
+    said = {field: getattr(site, field) for field in given}
+    return with_datasets(before.model_copy(update={**said, "rtt_ms": {}}), site.datasets)
+
+
+def _left(before: Site, site: Site) -> tuple[Dataset, ...]:
+    new = {one.name for one in site.datasets}
+    return tuple(one for one in before.datasets if one.name not in new)
 
 
 def _described(option: str) -> Dataset:

@@ -15,6 +15,8 @@ from fedspan.domain.spec import MAX_SPEC_BYTES
 from fedspan.errors import InvalidRequest, TooLarge
 
 STDIN: Final = "-"
+SECOND: Final = "expected a single document in the stream"
+"""What PyYAML says of two."""
 
 PLAIN: Final[Mapping[str, tuple[str, str]]] = {
     "null": (r"^(?:~|null|Null|NULL|)$", "~nN\0"),
@@ -61,6 +63,8 @@ def read_spec(path: str, most: int = MAX_SPEC_BYTES) -> dict[str, Any]:
 
 def _read(path: str, most: int) -> tuple[str, bytes]:
     """Its name for people, and at most one byte more than is allowed."""
+    if not path:
+        raise InvalidRequest("the name of the job spec is empty; give a YAML or JSON file, or -")
     if path == STDIN:
         return "stdin", sys.stdin.buffer.read(most + 1)
     try:
@@ -125,4 +129,6 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _whole)
 def _place(exc: yaml.YAMLError) -> str:
     mark = getattr(exc, "problem_mark", None)
     said = getattr(exc, "problem", None) or str(exc).splitlines()[0]
+    if getattr(exc, "context", None) == SECOND:
+        said = "a second document begins here; a job spec is one document"
     return f"line {mark.line + 1}, column {mark.column + 1}: {said}" if mark else said

@@ -13,7 +13,7 @@ from fedspan.cli.report import document, gather
 from fedspan.cli.session import Session
 from fedspan.cli.spec_file import STDIN
 from fedspan.domain.jobs import Job
-from fedspan.domain.texts import plain
+from fedspan.domain.texts import listed, plain
 from fedspan.errors import FedspanError, InvalidRequest
 
 
@@ -36,13 +36,14 @@ def check(session: Session, spec: dict[str, Any], path: str) -> None:
 
 
 def submit(session: Session, spec: dict[str, Any], path: str) -> None:
+    from fedspan.cli.render import approval
+
     with session.running_api() as api:
         job = api.submit(_uploaded(session, api, spec, path), _key())
         report = gather(api, session.home, job.id)
-    session.show(
-        document(report),
-        f"job {job.id} is submitted; `fedspan job watch {job.id}` follows it",
-    )
+    said = f"job {job.id} is submitted; `fedspan job watch {job.id}` follows it"
+    asked = approval(report.job)
+    session.show(document(report), said, *([asked] if asked else []))
 
 
 def submit_and_watch(session: Session, spec: dict[str, Any], path: str) -> int:
@@ -67,6 +68,18 @@ def run_to_end(session: Session, api: Api, spec: dict[str, Any]) -> tuple[Job, i
     return job, code if report.left.nothing else code or 1
 
 
+def _by_name(spec: dict[str, Any]) -> None:
+    """Raises `InvalidRequest` for participants told inline, as `fedspan place` takes them."""
+    told = spec.get("participants")
+    inline = [one for one in told if isinstance(one, dict)] if isinstance(told, list) else []
+    if inline:
+        names = listed([plain(str(one.get("name", "?"))) for one in inline])
+        raise InvalidRequest(
+            f"participants: {names}: a job takes registered sites, by name (`fedspan site add`); "
+            "only `fedspan place` takes them inline"
+        )
+
+
 def _key() -> str:
     return secrets.token_hex(16)
 
@@ -76,7 +89,9 @@ def _uploaded(session: Session, api: Api, spec: dict[str, Any], path: str) -> di
 
     Raises:
         InvalidModel: no torch.export program, or one that does not fit the data.
+        InvalidRequest: no such file; participants told inline.
     """
+    _by_name(spec)
     model = spec.get("model")
     name = model.get("file") if isinstance(model, dict) else None
     if not isinstance(model, dict) or not isinstance(name, str):

@@ -116,10 +116,7 @@ def _ask(session: Session, job: Job) -> None:
 
     for one in render.places(job):
         session.screen.print(one)
-    session.say(
-        f"job {job.id} waits for approval: `fedspan job approve {job.id} --home {session.path}` "
-        "takes the first place, --candidate N another"
-    )
+    session.say(render.approval(job, session.path))
 
 
 def _cancel(session: Session, api: Api, job: Job) -> None:

@@ -1,7 +1,8 @@
-"""Countries, as ISO 3166-1 alpha-2 codes them."""
+"""Countries, as ISO 3166-1 alpha-2 codes them, and Kosovo."""
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Final
 
 from pydantic import AfterValidator
@@ -15,20 +16,33 @@ COUNTRIES: Final = frozenset(
     LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA
     NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW
     SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO
-    TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW
+    TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS XK YE YT ZA ZM ZW
     """.split()  # noqa: SIM905 - a list literal would fill 250 lines
 )
+
+# XK is not ISO's, which leaves the codes from XA to XZ to their users: Kosovo is XK to the European
+# Union, SWIFT and Unicode's CLDR.
 
 ALIASES: Final = {"UK": "GB", "EL": "GR"}
 """Not ISO codes, but what people write."""
 
 
+NO_COUNTRY: Final = "{!r} is no country; write its two letters, such as KR, DE or US"
+
+
 def _known(value: str) -> str:
     code = ALIASES.get(value.upper(), value.upper())
     if value and code not in COUNTRIES:
-        raise ValueError(f"{value!r} is no country; write its two letters, such as KR, DE or US")
+        raise ValueError(NO_COUNTRY.format(value))
     return code
+
+
+def _kept(value: str) -> str:
+    return value if re.fullmatch("[A-Z]{2}", value) and value not in ALIASES else _known(value)
 
 
 Country = Annotated[str, AfterValidator(_known)]
 """Two letters, or empty when unknown."""
+
+KeptCountry = Annotated[str, AfterValidator(_kept)]
+"""As `Country`, and any two capitals, which an earlier version took and may have stored."""

@@ -79,9 +79,11 @@ class Aggregator(Value):
 
 
 class Approval(Value):
-    """A person's word on a job's place. `candidate` counts from 1, `by` is the caller's role."""
+    """A person's word on a job's place, `offer`. `candidate` counts from 1 in the list they were
+    shown, `by` is the caller's role."""
 
     candidate: PositiveInt
+    offer: Offer
     by: str
     at: Instant
 

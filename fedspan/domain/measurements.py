@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Annotated, Final, Self
 
 from pydantic import (
+    BeforeValidator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -16,7 +17,7 @@ from pydantic import (
 )
 
 from fedspan.domain.sites import SiteKind
-from fedspan.domain.spec import Positive
+from fedspan.domain.spec import Milliseconds, Positive
 from fedspan.domain.texts import MAX_CHARACTERS, brief
 from fedspan.domain.values import Instant, Message, Name, Value
 
@@ -24,6 +25,8 @@ MOST_REGIONS: Final = 200
 """In one request: more than there are."""
 
 NEAREST: Final = 12
+
+MOST_CONNECTS: Final = 1_000
 
 LIGHT_KM_PER_MS: Final = 299.792458
 
@@ -67,15 +70,19 @@ class Plan(Value):
     places: tuple[Place, ...]
 
 
+def _cut(error: object) -> object:
+    return error[:MAX_CHARACTERS] if isinstance(error, str) else error
+
+
 class Probed(Message):
-    """TCP connect times to a region's endpoint, or the reason why there are none. `answered` is
-    how many connects the times are of."""
+    """TCP connect times to a region's endpoint, or the reason why there are none: no more than
+    the beginning is kept. `answered` is how many connects the times are of."""
 
     region: Region
-    median_ms: Positive | None = None
-    min_ms: Positive | None = None
-    answered: NonNegativeInt = 0
-    error: str = Field(default="", max_length=MAX_CHARACTERS)
+    median_ms: Milliseconds | None = None
+    min_ms: Milliseconds | None = None
+    answered: NonNegativeInt = Field(default=0, le=MOST_CONNECTS)
+    error: Annotated[str, BeforeValidator(_cut)] = ""
 
     @model_validator(mode="after")
     def times_or_reason(self) -> Self:

@@ -5,15 +5,33 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 from pydantic_core import ErrorDetails
 
 from fedspan.errors import InvalidRequest
 
 M = TypeVar("M", bound=BaseModel)
+F = TypeVar("F")
+
+MOST_TOLD: Final = 20
+"""Faults in one answer; whoever mends these asks again."""
+MOST_LISTED: Final = 20
+"""Known words that are listed where none is close."""
+MOST_SEARCHED: Final = 2_000
+"""Known words that are compared, at some 25 µs each."""
+SHORTEST_BEGINNING: Final = 3
+"""Characters by which a longer word is known: ``lat``, ``lon``."""
+LONGEST_WORD: Final = 200
+"""Characters. Nothing known is as long, and to compare takes as long as the word."""
+
+
+LISTS: Final = frozenset({"list_type", "tuple_type", "set_type", "frozen_set_type"})
+MAPPINGS: Final = frozenset(
+    {"dict_type", "mapping_type", "model_type", "model_attributes_type", "dataclass_type"}
+)
 
 
 def parsed(model: type[M], data: object) -> M:
@@ -26,16 +44,27 @@ def parsed(model: type[M], data: object) -> M:
         return model.model_validate(data)
     except ValidationError as exc:
         errors = _telling(exc.errors(include_url=False))
-        raise InvalidRequest(*dict.fromkeys(_sentence(model, one) for one in errors)) from None
+        raise refused(errors, lambda one: _sentence(model, one)) from None
+
+
+def refused(faults: Sequence[F], sentence: Callable[[F], str]) -> InvalidRequest:
+    """The error that tells of `faults`: a sentence for each of the first `MOST_TOLD`, which alone
+    are worth looking for what was meant, and how many more there are."""
+    told = dict.fromkeys(map(sentence, faults[:MOST_TOLD]))
+    more = len(faults) - MOST_TOLD
+    return InvalidRequest(*told, *([f"and {more:,} more"] if more > 0 else []))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` for the known word closest to `word`, else the list of them."""
-    choices = sorted(known)
-    close = difflib.get_close_matches(str(word), choices, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; known: {', '.join(choices)}" if choices else ""
+    """``; did you mean 'x'?`` for the known word closest to `word`, else the list of them.
+    Nothing where there are too many to list or to search."""
+    word, choices = str(word), sorted(known)
+    searched = choices if len(word) <= LONGEST_WORD and len(choices) <= MOST_SEARCHED else []
+    close = difflib.get_close_matches(word, searched, n=1, cutoff=0.6)
+    begun = [one for one in searched if len(word) >= SHORTEST_BEGINNING and one.startswith(word)]
+    if close or len(begun) == 1:
+        return f"; did you mean {(close or begun)[0]!r}?"
+    return f"; known: {', '.join(choices)}" if 0 < len(choices) <= MOST_LISTED else ""
 
 
 def _telling(errors: Sequence[ErrorDetails]) -> list[ErrorDetails]:
@@ -44,7 +73,8 @@ def _telling(errors: Sequence[ErrorDetails]) -> list[ErrorDetails]:
     for error in errors:
         error["loc"] = tuple(part for part in error["loc"] if not _tag(part))
     holders = {error["loc"][:depth] for error in errors for depth in range(len(error["loc"]))}
-    return [one for one in errors if one["type"] != "too_short" or one["loc"] not in holders]
+    telling = [one for one in errors if one["type"] != "too_short" or one["loc"] not in holders]
+    return list({(one["loc"], one["type"], one["msg"]): one for one in telling}.values())
 
 
 def _tag(part: int | str) -> bool:
@@ -52,28 +82,64 @@ def _tag(part: int | str) -> bool:
 
 
 def _sentence(model: type[BaseModel], error: ErrorDetails) -> str:
-    where = ".".join(str(part) for part in error["loc"]) or model.__name__
+    """What is wrong with the whole stands without a place before it."""
+    where = ".".join(str(part) for part in error["loc"])
+    said = _fault(model, error)
+    return f"{where}: {said}" if where else said
+
+
+def _fault(model: type[BaseModel], error: ErrorDetails) -> str:
+    given = error["input"]
     match error["type"]:
         case "extra_forbidden":
             owner = _owner(model, error["loc"][:-1])
             key = str(error["loc"][-1])
-            return f"{where}: unknown key{nearest(key, owner.model_fields) if owner else ''}"
+            return f"unknown key{nearest(key, owner.model_fields) if owner else ''}"
         case "missing":
-            return f"{where}: is required"
+            return "is required"
         case "enum" | "literal_error":
-            given = error["input"]
             known = str(error.get("ctx", {}).get("expected", "")).replace(" or ", ", ")
             words = [word.strip().strip("'") for word in known.split(",")]
-            return f"{where}: {given!r} is not known{nearest(str(given), words)}"
+            return f"{_shown(given)} is not known{nearest(str(given), words)}"
         case "too_short":
-            return f"{where}: must not be empty"
+            return "must not be empty"
+        case "too_long":
+            return f"has more than {error['ctx']['max_length']:,} entries"
         case "value_error":
-            return f"{where}: {str(error['msg']).removeprefix('Value error, ')}"
+            return str(error["msg"]).removeprefix("Value error, ")
+        case "less_than_equal" if _is_duration(model, error["loc"]):
+            return f"must be at most {lasting(error['ctx']['le'])}, got {lasting(given)}"
+        case kind if kind in LISTS:
+            return f"must be a list, got {_shown(given)}"
+        case kind if kind in MAPPINGS:
+            return f"must be a mapping (key: value), got {_shown(given)}"
         case _:
-            shown = repr(error["input"])
-            given = shown if len(shown) <= 60 else shown[:57] + "..."
             message = error["msg"]
-            return f"{where}: {message[0].lower()}{message[1:]}, got {given}"
+            return f"{message[0].lower()}{message[1:]}, got {_shown(given)}"
+
+
+def lasting(seconds: float) -> str:
+    """As people say it: ``7 days``, ``1.5 hours``, ``45 seconds``."""
+    sizes = [(86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")]
+    fitting = [(size, unit) for size, unit in sizes if seconds * 2 % size == 0 and seconds >= size]
+    size, unit = fitting[0] if fitting else sizes[-1]
+    count = seconds / size
+    return f"{count:,.10g} {unit}{'' if count == 1 else 's'}"
+
+
+def _is_duration(model: type[BaseModel], path: tuple[int | str, ...]) -> bool:
+    from fedspan.domain.spec import seconds  # which needs this module itself
+
+    owner = _owner(model, path[:-1])
+    field = owner.model_fields.get(str(path[-1])) if owner and path else None
+    return field is not None and any(
+        isinstance(one, BeforeValidator) and one.func is seconds for one in field.metadata
+    )
+
+
+def _shown(given: object) -> str:
+    shown = repr(given)
+    return shown if len(shown) <= 60 else shown[:57] + "..."
 
 
 def _owner(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:

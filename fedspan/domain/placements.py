@@ -7,6 +7,7 @@ from datetime import date
 from typing import Annotated, Final, Self
 
 from pydantic import (
+    AfterValidator,
     Discriminator,
     Field,
     NonNegativeFloat,
@@ -17,26 +18,34 @@ from pydantic import (
 )
 
 from fedspan.domain.countries import Country
-from fedspan.domain.sites import Site
 from fedspan.domain.spec import (
+    MOST_PARTICIPANTS,
     AggregatorSpec,
     CpuArch,
     DataSpec,
     Limits,
+    Mbps,
+    Milliseconds,
     ModelSpec,
     PlacementSpec,
-    Positive,
     Purchase,
+    Rounds,
     SelectionSpec,
     StrategySpec,
+    TrainingSeconds,
     TrainingSpec,
     Webhook,
 )
+from fedspan.domain.texts import listed
 from fedspan.domain.values import Name, Value
 
-MOST_PARTICIPANTS: Final = 10_000
 STALE_DAYS: Final = 90
 """A price that is older is marked in every answer."""
+
+
+NOWHERE: Final = (
+    "{} has no position and no measured RTT; give latitude and longitude, or rtt_ms by region"
+)
 
 
 class Participant(Value):
@@ -48,34 +57,36 @@ class Participant(Value):
     longitude: float | None = Field(default=None, ge=-180, le=180, allow_inf_nan=False)
     country: Country = ""
     cloud: str | None = Field(default=None, description="such as ``aws:eu-west-1``")
-    up_mbps: Positive | None = None
-    down_mbps: Positive | None = None
-    compute_s: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    rtt_ms: dict[str, Positive] = Field(default_factory=dict)
+    up_mbps: Mbps | None = None
+    down_mbps: Mbps | None = None
+    compute_s: TrainingSeconds | None = None
+    rtt_ms: dict[str, Milliseconds] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def is_somewhere(self) -> Self:
+    def whole_position(self) -> Self:
         if (self.latitude is None) != (self.longitude is None):
             raise ValueError(f"participant {self.name} has half a position; give both or none")
-        if self.latitude is None and not self.rtt_ms and self.cloud is None:
-            raise ValueError(
-                f"participant {self.name} has no position and no measured RTT; give latitude and "
-                "longitude, or rtt_ms by region"
-            )
         return self
 
-    @classmethod
-    def of(cls, site: Site) -> Self:
-        """Raises `ValueError` when the site does not say where it is."""
-        return cls.model_validate(site.model_dump(include=set(cls.model_fields)))
+    @property
+    def nowhere(self) -> bool:
+        """Nothing tells how far it is from anything."""
+        return self.latitude is None and not self.rtt_ms and self.cloud is None
 
 
 def _kind(value: object) -> str:
     return "(name)" if isinstance(value, str) else "(inline)"
 
 
+def _somewhere(participant: Participant) -> Participant:
+    if participant.nowhere:
+        raise ValueError(NOWHERE.format(f"participant {participant.name}"))
+    return participant
+
+
 Taking = Annotated[
-    Annotated[Name, Tag("(name)")] | Annotated[Participant, Tag("(inline)")],
+    Annotated[Name, Tag("(name)")]
+    | Annotated[Participant, AfterValidator(_somewhere), Tag("(inline)")],
     Discriminator(_kind),
 ]
 """A registered site by its name, or a participant told inline."""
@@ -86,7 +97,7 @@ class PlacementQuestion(Value):
     needs may be missing."""
 
     name: Name = "unnamed"
-    rounds: PositiveInt
+    rounds: Rounds
     seed: int = Field(default=0, ge=0, lt=2**63)
     participants: tuple[Taking, ...] = Field(min_length=1, max_length=MOST_PARTICIPANTS)
     quorum: PositiveInt | None = None
@@ -105,7 +116,7 @@ class PlacementQuestion(Value):
         names = [one if isinstance(one, str) else one.name for one in self.participants]
         twice = sorted(name for name, times in Counter(names).items() if times > 1)
         if twice:
-            raise ValueError(f"participants: {', '.join(twice)} is named twice")
+            raise ValueError(f"participants: {listed(twice)} is named twice")
         if self.quorum is not None and self.quorum > len(names):
             raise ValueError(f"quorum: {self.quorum} is more than the {len(names)} participants")
         return self
@@ -131,7 +142,7 @@ class Cost(Value):
 
 
 class Slowest(Value):
-    """The participant that decides how long a round takes."""
+    """The participant that a round waits for last: with a quorum, the last that makes it up."""
 
     participant: Name
     rtt_ms: NonNegativeFloat
@@ -166,6 +177,11 @@ class Candidate(Value):
     price_basis: str = Field(description="list, derived or estimate")
     price_source: str = ""
     stale: bool = False
+    egress_date: date | None = Field(default=None, description="null: egress is free")
+    egress_source: str = ""
+    breaks: tuple[str, ...] = Field(
+        default=(), description="constraints it does not meet; only a place compared has some"
+    )
 
     @property
     def place(self) -> str:
@@ -199,8 +215,8 @@ Lines = tuple[Annotated[str, Field(min_length=1)], ...]
 
 
 class PlacementAnswer(Value):
-    """`candidates` are the best places, in order: of a region, purchase option and network tier
-    its best machine. `front` holds the indices of those that are on the Pareto front, and
+    """`candidates` are the best places, in order: of a region and purchase option its best
+    machine and network tier. `front` holds the indices of those that are on the Pareto front, and
     `rest_of_front` what else is on it. Either there are candidates, or a `conflict`."""
 
     candidates: tuple[Candidate, ...]

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from fedspan.domain.placements import Candidate
 from fedspan.domain.spec import Purchase
+
+HERE: Final = "local:local"
+THIS_COMPUTER: Final = "this computer"
+
+
+def named(candidate: Candidate) -> str:
+    """A place as a table has it: ``aws:eu-west-1``, and what people call this computer."""
+    return THIS_COMPUTER if candidate.place == HERE else candidate.place
 
 
 def where(candidate: Candidate) -> str:
     """A place and its machine, in words."""
     how = "spot" if candidate.purchase is Purchase.SPOT else "on demand"
     words = (candidate.machine_type, how, candidate.network_tier)
-    return f"{candidate.provider} {candidate.region} ({', '.join(filter(None, words))})"
+    place = f"{candidate.provider} {candidate.region}"
+    if candidate.place == HERE:
+        place = THIS_COMPUTER
+    return f"{place} ({', '.join(filter(None, words))})"
 
 
 def costing(candidate: Candidate) -> str:

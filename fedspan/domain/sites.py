@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
-from fedspan.domain.countries import Country
-from fedspan.domain.spec import Need, Positive
+from fedspan.domain.countries import COUNTRIES, NO_COUNTRY, KeptCountry
+from fedspan.domain.parsing import parsed
+from fedspan.domain.spec import Mbps, Milliseconds, Need, Positive, TrainingSeconds
 from fedspan.domain.values import Instant, Name, Value
+from fedspan.errors import InvalidRequest
 
 
 class Dataset(Value):
@@ -31,11 +34,22 @@ class SiteKind(StrEnum):
     """The site runs its own machine, which joined with a token."""
 
 
+class Figures(Value):
+    """What a site may say of its link, its machine and its distances."""
+
+    up_mbps: Mbps | None
+    down_mbps: Mbps | None
+    compute_s: TrainingSeconds | None
+    rtt_ms: dict[str, Milliseconds]
+
+
 class Site(Value):
+    """What is stored is read however old it is; `faults` says what is refused of a new one."""
+
     name: Name
     kind: SiteKind = SiteKind.LOCAL
     city: str = ""
-    country: Country = ""
+    country: KeptCountry = ""
     latitude: float | None = Field(default=None, ge=-90, le=90, allow_inf_nan=False)
     longitude: float | None = Field(default=None, ge=-180, le=180, allow_inf_nan=False)
     cloud: str | None = Field(
@@ -54,6 +68,23 @@ class Site(Value):
 
     def dataset(self, name: str) -> Dataset | None:
         return next((one for one in self.datasets if one.name == name), None)
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What cannot be right about it: a sentence each, with the field and the site."""
+        found = [f"{field}: site {self.name}: {said}" for field, said in self._absurd_figures()]
+        if self.country and self.country not in COUNTRIES:
+            found.append(f"country: site {self.name}: {NO_COUNTRY.format(self.country)}")
+        if (self.latitude is None) != (self.longitude is None):
+            lacking = "latitude" if self.latitude is None else "longitude"
+            found.append(f"{lacking}: site {self.name} has half a position; give both or none")
+        return tuple(found)
+
+    def _absurd_figures(self) -> Iterator[Sequence[str]]:
+        try:
+            parsed(Figures, self.model_dump(include=set(Figures.model_fields)))
+        except InvalidRequest as exc:
+            yield from (one.split(": ", 1) for one in exc.problems)
 
 
 class Load(Value):

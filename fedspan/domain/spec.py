@@ -5,8 +5,8 @@ Everything that can be known without looking at a cloud or a site is checked her
 
 from __future__ import annotations
 
-import math
 import re
+from collections import Counter
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
@@ -15,10 +15,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_
 
 from fedspan.domain.layers import Layers
 from fedspan.domain.strategies import check_strategy
+from fedspan.domain.texts import listed
 from fedspan.domain.values import Name, Sha256, Value
 
 MAX_SPEC_BYTES: Final = 256 * 1024
 """A spec is a page of text; a model of any size travels as an object beside it."""
+
+MOST_PARTICIPANTS: Final = 10_000
 
 LONGEST_SECONDS: Final = 7 * 86_400
 """Machines get tokens for a day more, and cannot renew them."""
@@ -39,6 +42,12 @@ def seconds(value: object) -> object:
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seconds = Annotated[Positive, BeforeValidator(seconds)]
+Rounds = Annotated[PositiveInt, Field(le=1_000_000)]
+
+# Wide enough for all there is, and so narrow that no sum of them is more than a float holds.
+Mbps = Annotated[float, Field(ge=0.001, le=1e9, allow_inf_nan=False)]
+Milliseconds = Annotated[Positive, Field(le=60_000)]
+TrainingSeconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 
 
 class Metric(StrEnum):
@@ -122,15 +131,15 @@ class CpuArch(StrEnum):
 class GpuNeed(Value):
     """`model` as the clouds name it: T4, L4, A10G, A100-40GB, A100-80GB, H100; default: any."""
 
-    count: PositiveInt = 1
+    count: PositiveInt = Field(default=1, le=10**6)
     model: str | None = None
 
 
 class Need(Value):
     """What a machine must have."""
 
-    vcpus: PositiveInt = 1
-    memory_mib: PositiveInt = 2048
+    vcpus: PositiveInt = Field(default=1, le=10**9)
+    memory_mib: PositiveInt = Field(default=2048, le=10**9)
     arch: CpuArch | None = Field(default=None, description="default: either")
     gpu: GpuNeed | None = None
 
@@ -166,6 +175,9 @@ class Score(StrEnum):
     """The bill, and `hour_usd` for each hour until the job is done."""
 
 
+Gigabytes = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+
+
 class PlacementSpec(Value):
     """How places are compared (docs/decisions.md says why the defaults are what they are)."""
 
@@ -181,27 +193,22 @@ class PlacementSpec(Value):
         description="of the money score: what an hour of everybody's waiting is worth",
     )
     model_bytes: PositiveInt | None = Field(
-        default=None, description="what travels each way each round; default: the model's size"
+        default=None,
+        le=10**13,
+        description="what travels each way each round; default: the model's size",
     )
-    checkpoint_every: PositiveInt = Field(default=1, description="rounds")
-    egress_used_gb: dict[str, float] = Field(
+    checkpoint_every: Rounds = Field(default=1, description="rounds")
+    egress_used_gb: dict[str, Gigabytes] = Field(
         default_factory=dict,
         description="by provider: what the account has sent this month, before this job",
     )
     interruptions_per_hour: float | None = Field(
-        default=None, ge=0, le=60, description="of spot machines; default: what the book says"
+        default=None, ge=0, le=10, description="of spot machines; default: what the book says"
     )
     estimates: bool = Field(default=True, description="use prices that are only estimated")
     price_days: PositiveInt | None = Field(
         default=None, description="use no price that is older; default: any, the old are marked"
     )
-
-    @model_validator(mode="after")
-    def used_is_an_amount(self) -> Self:
-        wrong = [name for name, gb in self.egress_used_gb.items() if not 0 <= gb < math.inf]
-        if wrong:
-            raise ValueError(f"egress_used_gb: of {', '.join(wrong)} is no amount of gigabytes")
-        return self
 
 
 class Limits(Value):
@@ -234,9 +241,9 @@ class Webhook(Value):
 
 class JobSpec(Value):
     name: Name
-    rounds: PositiveInt
+    rounds: Rounds
     seed: int = Field(default=0, ge=0, lt=2**63)
-    participants: tuple[Name, ...] = Field(min_length=1)
+    participants: tuple[Name, ...] = Field(min_length=1, max_length=MOST_PARTICIPANTS)
     quorum: PositiveInt | None = Field(default=None, description="default: every participant")
     model: ModelSpec
     data: DataSpec
@@ -250,9 +257,9 @@ class JobSpec(Value):
 
     @model_validator(mode="after")
     def participants_once(self) -> Self:
-        twice = sorted({p for p in self.participants if self.participants.count(p) > 1})
+        twice = sorted(name for name, times in Counter(self.participants).items() if times > 1)
         if twice:
-            raise ValueError(f"participants: {', '.join(twice)} is named twice")
+            raise ValueError(f"participants: {listed(twice)} is named twice")
         if self.quorum is not None and self.quorum > len(self.participants):
             raise ValueError(
                 f"quorum: {self.quorum} is more than the {len(self.participants)} participants"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 MAX_CHARACTERS: Final = 500
@@ -15,6 +16,12 @@ def plain(text: str) -> str:
     """`text` on one line, without C0, delete and C1: what moves a cursor, retitles a window or
     types answers."""
     return _CONTROL.sub("", re.sub(r"[\t\r\n]+", " ", text)).strip()
+
+
+def listed(words: Sequence[str], most: int = 10) -> str:
+    """``a, b, c``, and how many more than `most` there are."""
+    more = len(words) - most
+    return ", ".join(words[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def brief(text: str) -> str:

@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from fedspan.domain.seeds import derive
 from fedspan.domain.sites import Site, SiteKind
+from fedspan.errors import Conflict
+from fedspan.services.sites import with_datasets
 
 DATASET: Final = "breast-cancer"
 TARGET: Final = "diagnosis"
@@ -61,6 +63,21 @@ def write_hospitals(folder: Path, seed: int = 7) -> list[Site]:
         )
         sites.append(site)
     return sites
+
+
+def joined(known: Site, hospital: Site) -> Site:
+    """A site that was here before, taking part in the demo: it gets the demo's data beside its
+    own, and stays as it is.
+
+    Raises:
+        Conflict: its machine is elsewhere, where the demo's data is not.
+    """
+    if known.kind is not SiteKind.LOCAL:
+        raise Conflict(
+            f"site {known.name} is there already, and runs its own machine; "
+            "`fedspan demo --home FOLDER` leaves it in peace"
+        )
+    return with_datasets(known, hospital.datasets)
 
 
 def demo_spec(rounds: int = 10, seed: int = 7) -> dict[str, Any]:

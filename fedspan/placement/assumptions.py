@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fedspan.domain.placements import Participant
+from fedspan.domain.spec import Purchase
 from fedspan.placement.evaluation import RECOVERY_S, SETUP_S, Setting
 from fedspan.placement.federation import COMPUTE_S, DOWN_MBPS, UP_MBPS
 
@@ -39,10 +40,14 @@ def _latency(on: Setting) -> list[str]:
 
 def _money(on: Setting) -> list[str]:
     table, question = on.table, on.question
-    said = []
-    if not question.placement.egress_used_gb:
-        said.append("egress_used_gb: the accounts have sent nothing yet this month")
-    if question.placement.interruptions_per_hour is None and table.spot.any():
+    said, told = [], question.placement.egress_used_gb
+    silent = [name for name in _selling_egress(on) if name not in told]
+    if silent:
+        said.append(f"egress_used_gb: nothing sent yet this month from {', '.join(silent)}")
+    if np.any(on.parties.cloud >= 0):
+        said.append("participants in public clouds: nothing sent yet this month either")
+    spot = question.aggregator.purchase is not Purchase.ON_DEMAND and bool(table.spot.any())
+    if spot and question.placement.interruptions_per_hour is None:
         said.append("interruptions_per_hour: the book's, a cautious reading of public spot traces")
     if np.any(on.book.machines.nic_assumed[table.machine]):
         said.append("network of machines whose provider states none: from their vCPUs")
@@ -51,6 +56,13 @@ def _money(on: Setting) -> list[str]:
             f"{SETUP_S:g} s from launch to the first round, {RECOVERY_S:g} s to go on after a loss"
         )
     return said
+
+
+def _selling_egress(on: Setting) -> list[str]:
+    """Providers of candidates whose egress has a price."""
+    free = len(on.book.egress.tariffs)
+    sold = np.unique(on.table.provider[on.table.internet[0] != free])
+    return [on.table.providers[one] for one in sold.tolist()]
 
 
 def _who(names: Sequence[str], count: int) -> str:

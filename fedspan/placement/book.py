@@ -33,6 +33,21 @@ UNRANKED: Final = {"aws": 0.37, "gcp": 0.10, "azure": 0.37}
 """The same where nobody ranks a machine type: the middle, and for GCP the lowest step, as its one
 public trace shows fewer still."""
 
+ASSUMED_MBPS_PER_VCPU: Final = 390.0
+"""Of machines whose provider states no rate: the median of AWS's 76 types that do not burst
+(390.6), up to `MOST_ASSUMED_MBPS`, a rate every network of today has."""
+
+MOST_ASSUMED_MBPS: Final = 10_000.0
+
+
+def unranked(provider: str) -> float:
+    """`UNRANKED`; the middle of the ladder for a provider nobody knows."""
+    return UNRANKED.get(provider, LADDER[len(LADDER) // 2])
+
+
+def assumed_mbps(vcpus: int) -> float:
+    return min(vcpus * ASSUMED_MBPS_PER_VCPU, MOST_ASSUMED_MBPS)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -74,8 +89,9 @@ class Regions:
 
 @dataclass(frozen=True)
 class Machines:
-    """A row a machine type of a provider. `nic_mbps` is the sustained rate of its network, Mbit/s;
-    where the provider does not say, it is assumed from its vCPUs (`nic_assumed`)."""
+    """A row a machine type of a provider. `nic_mbps` is what its network sends, Mbit/s, as the
+    provider documents it: AWS what is sustained, GCP and Azure a most that they do not promise.
+    Where one says nothing, it is assumed from the vCPUs (`nic_assumed`)."""
 
     provider: tuple[str, ...]
     name: tuple[str, ...]
@@ -128,8 +144,10 @@ class Egress:
     provider are in `tiers`, the default first; destinations are ``world``, ``oceania``,
     ``china`` (a tariff of ``world`` holds where the others have no own). `between` is
     micro-dollars a gigabyte (`between_unit` bytes) from region row to region row of the same
-    provider, -1 across providers. `address` is micro-dollars an hour for a public address.
-    `sources` says where these two are from, by ``between:aws`` and ``address:aws``."""
+    provider, -1 across providers. `address` is micro-dollars an hour for a public address, by
+    provider; ``gcp:spot`` is that of spot machines where they pay another. `sources` says where
+    these two and the rates of networks are from, by ``between:aws``, ``address:gcp:spot`` and
+    ``nic:aws``. A tier without a tariff in a region is not offered there."""
 
     tariffs: tuple[Tariff, ...]
     tiers: dict[str, tuple[str, ...]]

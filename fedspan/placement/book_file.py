@@ -39,6 +39,8 @@ FORMAT: Final = "fedspan-book"
 VERSION: Final = 1
 NO_HASH: Final = b'"sha256":""'
 PURCHASES: Final = ("on_demand", "spot")
+MOST_PRICE: Final = 2**53
+"""Micro-dollars that a float still counts one by one."""
 REGION_FIELDS: Final = 11
 MACHINE_FIELDS: Final = 9
 
@@ -46,16 +48,18 @@ Json = Any
 
 
 def read(data: bytes) -> Book:
-    """The book in `data`. Raises `Corrupt`, naming what is wrong, when it is not whole and right:
-    prices are positive, columns equally long, and every source named is listed."""
+    """The book in `data`; its arrays cannot be written to. Raises `Corrupt`, naming what is wrong,
+    when it is not whole and right: prices are positive, columns equally long, and every source
+    named is listed."""
     file = _document(data)
     try:
         book = _book(file)
+        _check_sources(book)
     except KeyError as exc:
         raise Corrupt(f"the book lacks or does not know {exc}") from exc
     except (TypeError, ValueError, AttributeError, IndexError, OverflowError) as exc:
         raise Corrupt(f"the book is not laid out as version {VERSION} is: {exc}") from exc
-    _check_sources(book)
+    _lock(book)
     return book
 
 
@@ -127,7 +131,16 @@ def _book(file: dict[str, Json]) -> Book:
 
 
 def _source(id: str, title: str, where: str, dated: str, licence: str) -> Source:
+    title, where, licence = _texts((title, where, licence), f"sources: {id}")
     return Source(id, title, where, date.fromisoformat(dated), licence)
+
+
+def _lock(book: Book) -> None:
+    """Readers share a book, so none may change it."""
+    for part in (book.regions, book.machines, book.prices, book.egress, book.anchors):
+        for column in vars(part).values():
+            if isinstance(column, np.ndarray):
+                column.setflags(write=False)
 
 
 def _columns(rows: Sequence[Sequence[Json]], fields: int, table: str) -> list[list[Json]]:
@@ -139,7 +152,7 @@ def _columns(rows: Sequence[Sequence[Json]], fields: int, table: str) -> list[li
 
 def _ints(values: Json, what: str, *, least: int = 0) -> Ints:
     found = np.array(values)
-    if found.dtype.kind != "i":
+    if found.dtype.kind != "i" or found.ndim != 1:
         raise Corrupt(f"{what}: holds what is no whole number")
     if found.size and found.min() < least:
         raise Corrupt(f"{what}: {found.min()} is less than {least}")
@@ -150,18 +163,29 @@ def _whole(value: Json, what: str, *, least: int = 0) -> int:
     return int(_ints([value], what, least=least)[0])
 
 
-def _floats(values: Json) -> Floats:
-    """null becomes NaN."""
-    return np.array(values, np.float64)
+def _floats(values: Json, what: str, *, rows: int = 1) -> Floats:
+    """null becomes NaN. `rows` is 2 where each value is a row of them."""
+    found = np.array(values, np.float64)
+    if found.ndim != rows or np.isinf(found).any():
+        raise Corrupt(f"{what}: holds what is no number")
+    return found
 
 
-def _bools(values: list[Json]) -> Bools:
-    return np.array(values, np.bool_)
+def _bools(values: list[Json], what: str) -> Bools:
+    """Written as 0 and 1."""
+    found = _ints(values, what)
+    if found.max(initial=0) > 1:
+        raise Corrupt(f"{what}: {found.max()} is neither 0 nor 1")
+    return found.astype(np.bool_)
+
+
+def _text(value: Json, what: str) -> str:
+    return _texts((value,), what)[0]
 
 
 def _texts(values: Iterable[Json], what: str) -> tuple[str, ...]:
     found = tuple(values)
-    if not all(isinstance(value, str) for value in found):
+    if isinstance(values, str) or not all(isinstance(value, str) for value in found):
         raise Corrupt(f"{what}: holds what is no text")
     return found
 
@@ -181,7 +205,7 @@ def _regions(rows: list[Json]) -> Regions:
     )
     _once(zip(provider, name, strict=True), "regions")
     latitude, longitude = _positions(columns[7], columns[8], "regions")
-    gco2 = _floats(columns[9])
+    gco2 = _floats(columns[9], "regions: gCO2")
     if np.any(gco2 < 0):
         raise Corrupt("regions: a grid emits less than nothing")
     return Regions(
@@ -190,8 +214,8 @@ def _regions(rows: list[Json]) -> Regions:
         city=city,
         country=country,
         continent=continent,
-        eu=_bools(columns[5]),
-        eea=_bools(columns[6]),
+        eu=_bools(columns[5], "regions: eu"),
+        eea=_bools(columns[6], "regions: eea"),
         latitude=latitude,
         longitude=longitude,
         gco2=gco2,
@@ -200,7 +224,7 @@ def _regions(rows: list[Json]) -> Regions:
 
 
 def _positions(north: list[Json], east: list[Json], what: str) -> tuple[Floats, Floats]:
-    latitude, longitude = _floats(north), _floats(east)
+    latitude, longitude = _floats(north, f"{what}: latitude"), _floats(east, f"{what}: longitude")
     if np.any(np.abs(latitude) > 90) or np.any(np.abs(longitude) > 180):
         raise Corrupt(f"{what}: a latitude is beyond 90 or a longitude beyond 180 degrees")
     return latitude, longitude
@@ -208,7 +232,7 @@ def _positions(north: list[Json], east: list[Json], what: str) -> tuple[Floats, 
 
 def _machines(rows: list[Json]) -> Machines:
     columns = _columns(rows, MACHINE_FIELDS, "machines")
-    nic = _floats(columns[7])
+    nic = _floats(columns[7], "machines: the rate of a network")
     if not np.all(nic > 0):
         raise Corrupt("machines: the rate of a network is not positive")
     machines = Machines(
@@ -220,7 +244,7 @@ def _machines(rows: list[Json]) -> Machines:
         gpu=_texts(columns[5], "machines"),
         gpus=_ints(columns[6], "machines: gpus"),
         nic_mbps=nic,
-        nic_assumed=_bools(columns[8]),
+        nic_assumed=_bools(columns[8], "machines: nic_assumed"),
     )
     _once(zip(machines.provider, machines.name, strict=True), "machines")
     return machines
@@ -246,7 +270,7 @@ def _prices(file: dict[str, Json], regions: Regions, machines: Machines) -> Pric
     )
     sources, bases, days = _columns(file["origins"], 3, "prices: origins")
     dated = [(date.fromisoformat(day) - EPOCH).days for day in days]
-    rates = _floats(file["interruptions"])
+    rates = _floats(file["interruptions"], "prices: interruptions")
     if not np.all(rates >= 0):
         raise Corrupt("prices: a rate of interruptions is negative or missing")
     for column, table in ((origin, "origins"), (risk, "interruptions")):
@@ -270,13 +294,14 @@ def _offers(
     """Of a provider and a way to buy: region, machine, spot, price, origin, interruptions."""
     types = _of_provider(machines.provider, provider)
     names, listed, origins, risks = _columns(rows, 4, f"prices: {provider}")
+    _texts(names, f"prices: {provider}")
     for name, prices in zip(names, listed, strict=True):
         if len(prices) != len(types):
             found = f"{len(prices)} columns, {provider} has {len(types)} machines"
             raise Corrupt(f"prices: {provider}:{name} has {found}")
     _once(((provider, name) for name in names), "prices")
-    table = _floats(listed)
-    wrong = np.argwhere((table <= 0) | (table % 1 > 0))
+    table = _floats(listed, f"prices: {provider}", rows=2)
+    wrong = np.argwhere((table <= 0) | (table % 1 > 0) | (table > MOST_PRICE))
     if len(wrong):
         row, column = wrong[0]
         what = f"{provider}:{names[row]} {machines.name[types[column]]}"
@@ -311,12 +336,18 @@ def _egress(file: dict[str, Json], regions: Regions) -> Egress:
         raise Corrupt("the book has no egress tariffs")
     internet = {}
     for tier, destination, tariff, places in file["internet"]:
-        if not 0 <= tariff < len(tariffs):
+        what = f"egress: tier {tier!r} to {destination!r}"
+        _texts((tier, destination), what)
+        if _whole(tariff, what) >= len(tariffs):
             raise Corrupt(f"egress: there is no tariff {tariff}")
-        internet.update({(regions.index[place], tier, destination): tariff for place in places})
+        named = _texts(places, what)
+        internet.update({(regions.index[place], tier, destination): tariff for place in named})
     return Egress(
         tariffs=tariffs,
-        tiers={provider: tuple(tiers) for provider, tiers in file["tiers"].items()},
+        tiers={
+            provider: _texts(tiers, f"egress: tiers of {provider}")
+            for provider, tiers in file["tiers"].items()
+        },
         internet=internet,
         between=_between(file["between"], regions),
         between_unit=_whole(file["between_unit"], "egress: between_unit", least=1),
@@ -324,16 +355,21 @@ def _egress(file: dict[str, Json], regions: Regions) -> Egress:
             provider: _whole(price, f"egress: address of {provider}")
             for provider, price in file["address"].items()
         },
-        sources=file["sources"],
+        sources={
+            figure: _text(source, f"egress: source of {figure}")
+            for figure, source in file["sources"].items()
+        },
     )
 
 
 def _tariff(unit: int, source: str, steps: list[list[float]]) -> Tariff:
-    starts, price = _columns(steps, 2, "egress: tariffs")
-    if starts[0] != 0 or any(b <= a for a, b in pairwise(starts)):
-        raise Corrupt(f"egress: a tariff of {source} starts at {list(starts)}, not 0 and rising")
+    source = _text(source, "egress: source of a tariff")
+    said, price = _columns(steps, 2, "egress: tariffs")
+    starts = _floats(said, f"egress: starts of {source}").tolist()
+    if starts[0] != 0 or not all(b > a for a, b in pairwise(starts)):
+        raise Corrupt(f"egress: a tariff of {source} starts at {said}, not 0 and rising")
     return Tariff(
-        starts=tuple(map(float, starts)),
+        starts=tuple(starts),
         price=tuple(_ints(price, f"egress: prices of {source}").tolist()),
         unit=_whole(unit, f"egress: the unit of {source}", least=1),
         source=source,
@@ -360,17 +396,21 @@ def _anchors(file: dict[str, Json]) -> Anchors:
     lengths = [len(row) for row in file["rtt_ms"]]
     if lengths != list(range(count - 1, -1, -1)):
         raise Corrupt(f"anchors: the round-trip times are no triangle over {count} places")
-    flat = _floats([value for row in file["rtt_ms"] for value in row])
+    flat = _floats([value for row in file["rtt_ms"] for value in row], "anchors: round-trip times")
     pairs = np.triu_indices(count, 1)
     rtt[pairs] = rtt.T[pairs] = flat
     if np.any(rtt <= 0):
         raise Corrupt("anchors: a round-trip time is not positive")
-    slopes = {pair: float(slope) for pair, slope in file["slopes"].items()}
+    said = dict(file["slopes"])
+    slopes = dict(zip(said, _floats(list(said.values()), "anchors: slopes").tolist(), strict=True))
     if "*" not in slopes or not all(slope > 0 for slope in slopes.values()):
         raise Corrupt('anchors: a slope is not positive, or the one for all ("*") is missing')
-    band_km, band_ms = _floats(file["band_km"]), _floats(file["band_ms"])
+    band_km = _floats(file["band_km"], "anchors: distances")
+    band_ms = _floats(file["band_ms"], "anchors: errors")
     if len(band_km) != len(band_ms) or not len(band_km):
         raise Corrupt(f"anchors: {len(band_km)} distances but {len(band_ms)} errors")
+    if not (np.all(np.diff(band_km, prepend=0) > 0) and np.all(band_ms >= 0)):
+        raise Corrupt("anchors: distances do not rise from 0, or an error is negative or missing")
     return Anchors(
         name=_texts(name, "anchors"),
         latitude=latitude,
@@ -379,7 +419,7 @@ def _anchors(file: dict[str, Json]) -> Anchors:
         slopes=slopes,
         band_km=band_km,
         band_ms=band_ms,
-        source=file["source"],
+        source=_text(file["source"], "anchors: source"),
     )
 
 

@@ -5,13 +5,14 @@ What does not depend on the question is worked out once a book.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 import numpy as np
 
-from fedspan.placement.book import Book, Bools, Floats, Ints
+from fedspan.placement.book import Book, Bools, Egress, Floats, Ints
 
 Rows = Ints | slice
 """Some candidates, or by ``EVERY`` all of them without a copy of any column."""
@@ -20,7 +21,19 @@ EVERY: Final = slice(None)
 DESTINATIONS: Final = ("world", "oceania", "china")
 """Where traffic goes, as far as prices differ by it."""
 
+WORLD, OCEANIA, CHINA = range(len(DESTINATIONS))
+OCEANIAN: Final = frozenset(
+    "AU NZ FJ PG NC PF WS TO VU SB KI MH FM PW NR TV GU MP AS CK NU WF TK NF".split()  # noqa: SIM905
+)
+
 BITS_PER_BYTE: Final = 8
+
+
+def destination(country: str) -> int:
+    """Index of `DESTINATIONS`."""
+    if country == "CN":
+        return CHINA
+    return OCEANIA if country in OCEANIAN else WORLD
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +63,9 @@ class Steps:
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """Columns of one length. `internet` is the tariff by destination (a row each), `provider`
-    an index of `providers`, `name_rank` the order of their names."""
+    """Columns of one length, but those named after regions. `internet` is the tariff by
+    destination (a row each), as `region_tariff` is of each region's default tier; `provider` an
+    index of `providers`, `name_rank` the order of their names."""
 
     book: Book
     providers: tuple[str, ...]
@@ -71,6 +85,7 @@ class Candidates:
     address: Floats
     steps: Steps
     region_tariff: Ints
+    region_destination: Ints
     between: Floats
     name_rank: Ints
 
@@ -90,11 +105,11 @@ def candidates(book: Book) -> Candidates:
     copies = np.array([len(one) for one in tiers], dtype=np.int64)[of_price]
     price_row = np.repeat(np.arange(len(prices)), copies)
     nth = np.arange(len(price_row)) - np.repeat(np.cumsum(copies) - copies, copies)
+    offered = _offered(book, tiers, region_provider)[prices.region[price_row], nth]
+    price_row, nth = price_row[offered], nth[offered]
     region, machine = prices.region[price_row], prices.machine[price_row]
-    provider = region_provider[region]
+    provider, spot = region_provider[region], prices.spot[price_row]
     tariff = _tariffs(book, tiers, region_provider)
-    address = np.array([egress.address.get(name, 0) for name in providers], dtype=np.float64)
-    spot = prices.spot[price_row]
     return Candidates(
         book=book,
         providers=providers,
@@ -111,12 +126,36 @@ def candidates(book: Book) -> Candidates:
         nic=machines.nic_mbps[machine] * 1e6 / BITS_PER_BYTE,
         interruptions=prices.interruptions[price_row],
         internet=tariff[:, region, nth],
-        address=address[provider],
+        address=_address(egress, providers)[spot.astype(np.int64), provider],
         steps=_steps(book),
-        region_tariff=tariff[0, :, 0],
+        region_tariff=tariff[:, :, 0],
+        region_destination=np.array([destination(one) for one in regions.country]),
         between=np.maximum(egress.between, 0) / egress.between_unit,
         name_rank=_name_rank(book, region, machine, spot, nth),
     )
+
+
+def _offered(book: Book, tiers: list[tuple[str, ...]], region_provider: Ints) -> Bools:
+    """By region and n-th tier: the first is offered everywhere, another where it has a tariff."""
+    known = book.egress.internet
+    return np.array(
+        [
+            [
+                nth == 0 or (nth < len(names) and (region, names[nth], DESTINATIONS[0]) in known)
+                for nth in range(max(map(len, tiers)))
+            ]
+            for region, names in enumerate(tiers[one] for one in region_provider.tolist())
+        ],
+        dtype=bool,
+    )
+
+
+def _address(egress: Egress, providers: Sequence[str]) -> Floats:
+    """Micro-dollars an hour on demand (first row) and on spot, by provider."""
+    known = egress.address
+    usual = [known.get(name, 0) for name in providers]
+    spot = [known.get(f"{name}:spot", cost) for name, cost in zip(providers, usual, strict=True)]
+    return np.array([usual, spot], dtype=np.float64)
 
 
 def _tariffs(book: Book, tiers: list[tuple[str, ...]], region_provider: Ints) -> Ints:

@@ -23,7 +23,7 @@ from fedspan.domain.placements import (
 from fedspan.domain.spec import CpuArch, Purchase
 from fedspan.errors import InvalidRequest
 from fedspan.placement.assumptions import assumptions
-from fedspan.placement.book import BASES, EPOCH, Book, Bools, Floats, Ints
+from fedspan.placement.book import BASES, EPOCH, Book, Bools, Floats, Ints, Source
 from fedspan.placement.constraints import (
     Constraint,
     Expected,
@@ -33,8 +33,9 @@ from fedspan.placement.constraints import (
     of_outcome,
     without,
 )
+from fedspan.placement.duration import wire_seconds
 from fedspan.placement.evaluation import Evaluation, Setting, evaluate, setting
-from fedspan.placement.explain import explain, explain_conflict
+from fedspan.placement.explain import Story, explain, explain_conflict
 from fedspan.placement.federation import band_ms
 from fedspan.placement.front import Scale, TieBreaks, pareto, ranked, scale
 from fedspan.placement.stability import Draws, draws
@@ -83,6 +84,7 @@ def rank(
     expected = Expected(
         usd=found.cost / 1e6,
         seconds=found.seconds,
+        round_s=found.round_s,
         furthest_ms=on.reach.furthest[on.table.region],
         p_interruption=found.p_interruption,
     )
@@ -118,9 +120,10 @@ def choose(
     """
     regions = None if compare is None else _compared(book, compare)
     ranking = rank(book, question, participants, model_bytes=model_bytes, today=today, limit=limit)
-    on, rows = ranking.on, _a_row_a_place(ranking, limit)
+    on, best = ranking.on, _a_row_a_place(ranking, max(limit, 2))
+    rows = best[:limit]
     rest = np.setdiff1d(ranking.front, rows)
-    drawn = draws(on, np.unique(np.concatenate((ranking.rows, rows, rest))))
+    drawn = draws(on, np.unique(np.concatenate((ranking.rows, best, rest))))
     shown, others = (
         tuple(_candidate(ranking, row, drawn, today) for row in some.tolist())
         for some in (rows, rest)
@@ -134,11 +137,11 @@ def choose(
         candidates=shown,
         front=tuple(n for n, row in enumerate(rows.tolist()) if row in on_front),
         rest_of_front=others,
-        stability=drawn.stability(_ties(on, ranking.found), int(rows[0])) if shown else None,
+        stability=drawn.stability(ranking.found.p_interruption, int(rows[0])) if shown else None,
         explanation=(
             explain_conflict(demands, without(ranking.constraints, demands), len(on.table))
             if demands is not None
-            else explain(question, shown, cheapest, len(on.parties))
+            else explain(question, _story(ranking, best, drawn, today))
         ),
         conflict=demands,
         compared=compared,
@@ -152,18 +155,44 @@ def choose(
     )
 
 
+def _story(ranking: Ranking, best: Ints, drawn: Draws, today: date) -> Story:
+    """`best` are the first of the list, at least two where two are feasible."""
+    on, table, by = ranking.on, ranking.on.table, ranking.by
+    assert by is not None
+    extra = _Extra(ranking, today)
+    first, others = int(best[0]), np.append(best, ranking.rows)
+    second = next((row for row in others.tolist() if row != first), None)
+    ties, hourly = _ties(on, ranking.found), (table.price + table.address) / 1e6
+    cheapest = extra.cheapest_row()
+    wire = wire_seconds(
+        on.reach.compute, len(on.parties), on.work.model_bytes, table.nic[first : first + 1]
+    )
+    return Story(
+        first=_candidate(ranking, first, drawn, today),
+        second=None if second is None else _candidate(ranking, second, drawn, today),
+        cheapest=extra.cheapest_hour(),
+        participants=len(on.parties),
+        quorum=on.work.needed,
+        reason="name" if second is None else ties.reason(by, ranking.score, first, second),
+        bound="network" if wire[0] > on.reach.first[table.region[first]] else "participant",
+        feasible=int(ranking.feasible.sum()),
+        hourly=float(hourly[first]),
+        cheapest_hourly=float(hourly[cheapest]),
+    )
+
+
 def _a_row_a_place(ranking: Ranking, limit: int) -> Ints:
-    """The best of each region, purchase option and tier, for a place is what is asked for and its
-    other machines are much alike."""
+    """The best of each region and purchase option, for a place is what is asked for and its other
+    machines are much alike."""
     if ranking.by is None:
         return ranking.rows
     table, feasible = ranking.on.table, np.flatnonzero(ranking.feasible)
     ties, score = _ties(ranking.on, ranking.found), ranking.score[feasible]
-    kinds: dict[tuple[int, bool, str], int] = {}
+    kinds: dict[tuple[int, bool], int] = {}
     for most in (POOL, 20 * POOL, len(feasible)):
         kinds = {}
         for row in ranked(ranking.by, feasible, score, ties, most).tolist():
-            kinds.setdefault((int(table.region[row]), bool(table.spot[row]), table.tier[row]), row)
+            kinds.setdefault((int(table.region[row]), bool(table.spot[row])), row)
         if len(kinds) >= limit:
             break
     return np.array(list(kinds.values())[:limit], dtype=np.int64)
@@ -217,13 +246,17 @@ class _Extra:
         best = int(ranked(by, rows, score, _ties(ranking.on, found), 1)[0])
         return self._shown(best, float(score[rows == best][0]))
 
-    def cheapest_hour(self) -> Candidate:
-        """What a tool would take that sorts by the price of an hour."""
+    def cheapest_row(self) -> int:
+        """What a tool would take that sorts by the price of an hour, its address included; of
+        several the best, so that it is not made worse than it is."""
         ranking, table = self.ranking, self.ranking.on.table
         rows = np.flatnonzero(ranking.feasible)
         hourly = table.price[rows] + table.address[rows]
-        best = rows[np.lexsort((table.name_rank[rows], hourly))[0]]
-        return self._shown(int(best), float(ranking.score[best]))
+        return int(rows[np.lexsort((ranking.score[rows], hourly))[0]])
+
+    def cheapest_hour(self) -> Candidate:
+        row = self.cheapest_row()
+        return self._shown(row, float(self.ranking.score[row]))
 
     def _shown(self, row: int, score: float) -> Candidate:
         ranking = self.ranking
@@ -240,6 +273,7 @@ def _candidate(
         int(column[row]) for column in (table.region, table.machine, table.price_row)
     )
     dated = EPOCH + timedelta(days=int(prices.dated[priced]))
+    egress = _egress_source(on, row)
     return Candidate(
         provider=regions.provider[region],
         region=regions.name[region],
@@ -265,7 +299,15 @@ def _candidate(
         price_basis=BASES[int(prices.basis[priced])],
         price_source=prices.source[priced],
         stale=(today - dated).days > STALE_DAYS,
+        egress_date=None if egress is None else egress.dated,
+        egress_source="" if egress is None else egress.id,
+        breaks=tuple(one.name for one in ranking.constraints if not one.met[row]),
     )
+
+
+def _egress_source(on: Setting, row: int) -> Source | None:
+    tariffs, tariff = on.book.egress.tariffs, int(on.table.internet[0, row])
+    return on.book.sources[tariffs[tariff].source] if tariff < len(tariffs) else None
 
 
 def _cost(found: Evaluation, row: int) -> Cost:

@@ -31,10 +31,12 @@ class Constraint:
 
 @dataclass(frozen=True, eq=False)
 class Expected:
-    """What constraints look at, by candidate: dollars, seconds, ms and a probability."""
+    """What constraints look at, by candidate: dollars, seconds of the job and of a round, ms and
+    a probability."""
 
     usd: Floats
     seconds: Floats
+    round_s: Floats
     furthest_ms: Floats
     p_interruption: Floats
 
@@ -48,8 +50,7 @@ def of_offer(table: Candidates, question: PlacementQuestion, today: date) -> lis
     ]
     if need.arch is not None:
         found.append(_arch(table, need.arch.value))
-    if need.gpu is not None:
-        found.append(_gpu(table, need.gpu.count, need.gpu.model))
+    found.append(_gpu(table, need.gpu.count, need.gpu.model) if need.gpu else _no_gpu(table))
     regions = question.aggregator.regions
     if regions.allow:
         found.append(_allow(table, regions.allow))
@@ -86,6 +87,7 @@ def of_outcome(question: PlacementQuestion, expected: Expected) -> list[Constrai
             "limits.deadline", limits.deadline, expected.seconds, "{:.0f} s", 1.0, LONGEST_SECONDS
         )
     )
+    found.append(_most("limits.round", limits.round, expected.round_s, "{:.0f} s", 1.0))
     if limits.budget_usd is not None:
         found.append(_most("limits.budget_usd", limits.budget_usd, expected.usd, "${:.4f}", 0.0001))
     if limits.max_interruption is not None:
@@ -207,6 +209,12 @@ def _gpu(table: Candidates, count: int, model: str | None) -> Constraint:
     return Constraint("aggregator.need.gpu", wanted, met[table.machine], relaxed)
 
 
+def _no_gpu(table: Candidates) -> Constraint:
+    """Who asks for none would pay for it just for the network that comes with it."""
+    met = (table.book.machines.gpus == 0)[table.machine]
+    return Constraint("aggregator.need.gpu", "none", met, lambda rows: "at least 1")
+
+
 def _purchase(table: Candidates, wanted: Purchase) -> Constraint:
     other = Purchase.ON_DEMAND if wanted is Purchase.SPOT else Purchase.SPOT
     met = table.spot if wanted is Purchase.SPOT else ~table.spot
@@ -241,13 +249,18 @@ def _allow(table: Candidates, tokens: Sequence[str]) -> Constraint:
 
 
 def _deny(table: Candidates, tokens: Sequence[str]) -> Constraint:
-    met = ~named(table.book, tokens, "aggregator.regions.deny")[table.region]
-    return Constraint(
-        "aggregator.regions.deny",
-        ", ".join(tokens),
-        met,
-        lambda rows: f"without {_places(table, rows)}",
-    )
+    masks = {one: named(table.book, [one], "aggregator.regions.deny") for one in tokens}
+    barred = np.any(list(masks.values()), axis=0)
+
+    def relaxed(rows: Ints) -> str:
+        """Fewest words to take back for one region; a region may be meant by several."""
+        regions = np.unique(table.region[rows]).tolist()
+        barring = [[word for word, mask in masks.items() if mask[region]] for region in regions]
+        fewest = min(len(words) for words in barring)
+        ways = dict.fromkeys(" and ".join(words) for words in barring if len(words) == fewest)
+        return f"without {' or '.join(ways)}"
+
+    return Constraint("aggregator.regions.deny", ", ".join(tokens), ~barred[table.region], relaxed)
 
 
 def _places(table: Candidates, rows: Ints) -> str:

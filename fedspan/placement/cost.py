@@ -126,8 +126,9 @@ def _participants(table: Candidates, rows: Rows, flows: Traffic, sent: Floats) -
         return np.zeros_like(sent)
     region, provider = table.region[rows], table.provider[rows]
     total: Floats = flows.up[region] * sent
+    towards = table.region_destination[region]
     for home, count in flows.clouds.items():
-        tariff = np.broadcast_to(table.region_tariff[home], sent.shape)
+        tariff = table.region_tariff[towards, home]
         outside = provider != table.region_provider[home]
         total += np.where(outside, count * table.steps.charge(tariff, sent), 0.0)
     return total

@@ -29,13 +29,14 @@ OVERHEAD_S: Final = 1.0
 @dataclass(frozen=True, eq=False)
 class Reach:
     """By region: `first`, the seconds until enough participants have replied; `deciding`, the
-    participant that makes it so; its `rtt` in ms, and the `furthest` of all. `compute` is the
-    seconds of the slowest training that a round waits for."""
+    participant that makes it so; its `rtt` in ms; the RTT of the `furthest` of all, which is
+    `furthest_one`. `compute` is the seconds of the slowest training that a round waits for."""
 
     first: Floats
     deciding: Ints
     rtt: Floats
     furthest: Floats
+    furthest_one: Ints
     compute: float
 
 
@@ -48,11 +49,13 @@ def reach(parties: Federation, model_bytes: int, needed: int) -> Reach:
     else:
         deciding = np.argpartition(seconds, needed - 1, axis=0)[needed - 1]
     columns = np.arange(seconds.shape[1])
+    furthest = np.argmax(parties.rtt, axis=0)
     return Reach(
         first=seconds[deciding, columns],
         deciding=deciding,
         rtt=parties.rtt[deciding, columns],
-        furthest=parties.rtt.max(axis=0),
+        furthest=parties.rtt[furthest, columns],
+        furthest_one=furthest,
         compute=float(np.partition(parties.compute, needed - 1)[needed - 1]),
     )
 
@@ -80,11 +83,17 @@ def participant_seconds(parties: Federation, row: Ints, rtt_ms: Floats, model_by
     return taken
 
 
+def wire_seconds(compute: float, count: int, model_bytes: int, nic: Floats) -> Floats:
+    """Until all that is sent has gone through the aggregator's network."""
+    taken: Floats = compute + count * 2 * model_bytes / nic
+    return taken
+
+
 def round_seconds(
     first: Floats, compute: float, count: int, model_bytes: int, nic: Floats
 ) -> Floats:
     """A round, where the aggregator's network sends and receives `nic` bytes a second."""
-    wire = compute + count * 2 * model_bytes / nic
+    wire = wire_seconds(compute, count, model_bytes, nic)
     folding = count * model_bytes / AGGREGATION_BYTES_S + OVERHEAD_S
     taken: Floats = np.maximum(first, wire) + folding
     return taken

@@ -14,7 +14,12 @@ from fedspan.placement.candidates import EVERY, Candidates, Rows, candidates
 from fedspan.placement.cost import Bill, Traffic, bill, traffic
 from fedspan.placement.duration import Reach, reach, round_seconds
 from fedspan.placement.federation import Federation, federation
-from fedspan.placement.makespan import HOUR, expected_seconds, p_interruption
+from fedspan.placement.makespan import (
+    HOUR,
+    expected_rounds,
+    expected_seconds,
+    p_interruption,
+)
 
 SETUP_S: Final = 180.0
 """From the launch to the first round: the boot of Multi-FedLS' measurements, and linking."""
@@ -23,6 +28,8 @@ RECOVERY_S: Final = 240.0
 HERE_SETUP_S: Final = 5.0
 HERE_RECOVERY_S: Final = 15.0
 """The same for a machine that is a process of this computer (region without a position)."""
+NEGLIGIBLE: Final = 1e-6
+"""Interruptions an hour: once in a century."""
 OUTAGE_S: Final = 0.0
 """Nobody waits for a region to have machines again: the job goes on in another."""
 CHECKPOINT_S: Final = 0.5
@@ -85,6 +92,7 @@ def setting(
     needed = question.quorum or len(participants)
     given = question.placement.interruptions_per_hour
     hazard = table.interruptions if given is None else np.where(table.spot, given, 0.0)
+    hazard = np.where(hazard < NEGLIGIBLE, 0.0, hazard)
     here = np.isnan(book.regions.latitude)[table.region]
     work = Work(
         rounds=question.rounds,
@@ -109,9 +117,10 @@ def setting(
 
 def evaluate(on: Setting) -> Evaluation:
     """Every candidate of the book. Where a participant's RTT is unknown, it counts as nothing:
-    such candidates are infeasible by that alone."""
-    known = np.where(np.isfinite(on.reach.first), on.reach.first, 0.0)
-    return judged(on, EVERY, first=known[on.table.region], price=on.table.price)
+    such candidates are infeasible by that alone. What no float holds meets no deadline."""
+    known = np.where(np.isfinite(on.reach.furthest), on.reach.first, 0.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return judged(on, EVERY, first=known[on.table.region], price=on.table.price)
 
 
 def judged(on: Setting, rows: Rows, *, first: Floats, price: Floats) -> Evaluation:
@@ -122,7 +131,7 @@ def judged(on: Setting, rows: Rows, *, first: Floats, price: Floats) -> Evaluati
         first, on.reach.compute, len(on.parties), work.model_bytes, on.table.nic[rows]
     )
     seconds = job_seconds(on, rows, round_s)
-    sent = work.model_bytes * work.rounds * (1 + hazard / HOUR * round_s)
+    sent = work.model_bytes * expected_rounds(work.rounds, work.every, round_s, hazard)
     return Evaluation(
         round_s=round_s,
         seconds=seconds,

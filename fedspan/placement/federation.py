@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from fedspan.domain.parsing import nearest
+from fedspan.domain.parsing import nearest, refused
 from fedspan.domain.placements import Participant
-from fedspan.errors import InvalidRequest
 from fedspan.placement import latency
-from fedspan.placement.book import Book, Bools, Floats, Ints
-from fedspan.placement.candidates import BITS_PER_BYTE, DESTINATIONS
+from fedspan.placement.book import Book, Bools, Floats, Ints, Regions
+from fedspan.placement.candidates import BITS_PER_BYTE, OCEANIA, WORLD, destination
 
 UP_MBPS: Final = 100.0
 DOWN_MBPS: Final = 100.0
 COMPUTE_S: Final = 30.0
 """Taken where a participant does not say; every answer names them."""
-
-OCEANIA: Final = frozenset(
-    "AU NZ FJ PG NC PF WS TO VU SB KI MH FM PW NR TV GU MP AS CK NU WF TK NF".split()  # noqa: SIM905
-)
-WORLD_CODE, OCEANIA_CODE, CHINA_CODE = range(len(DESTINATIONS))
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,30 +88,43 @@ def _bytes_a_second(mbps: Sequence[float | None], default: float) -> Floats:
 
 
 def _clouds(book: Book, participants: Sequence[Participant]) -> Ints:
-    index = book.regions.index
-    unknown = [
-        f"participants: {one.name} sits in no known region {one.cloud!r}{nearest(one.cloud, index)}"
-        for one in participants
-        if one.cloud is not None and one.cloud not in index
-    ]
+    called = _called(book.regions)
+    inside = [(one.name, one.cloud) for one in participants if one.cloud is not None]
+    unknown = [(name, cloud) for name, cloud in inside if cloud not in called]
     if unknown:
-        raise InvalidRequest(*unknown)
-    rows = [-1 if one.cloud is None else index[one.cloud] for one in participants]
+        raise refused(
+            unknown,
+            lambda one: (
+                f"participants: {one[0]} sits in no known region {one[1]!r}"
+                f"{nearest(one[1], called)}"
+            ),
+        )
+    rows = [-1 if one.cloud is None else called[one.cloud] for one in participants]
     return np.array(rows, dtype=np.int64)
+
+
+def _called(regions: Regions) -> dict[str, int]:
+    """Row by ``provider:name``, and by the name alone where only one provider has it."""
+    times = Counter(regions.name)
+    alone = {name: row for row, name in enumerate(regions.name) if times[name] == 1}
+    return {**alone, **regions.index}
 
 
 def _measured(book: Book, participants: Sequence[Participant]) -> dict[tuple[int, int], float]:
     index = book.regions.index
-    found: dict[tuple[int, int], float] = {}
-    for row, one in enumerate(participants):
-        for place, ms in one.rtt_ms.items():
-            if place not in index:
-                raise InvalidRequest(
-                    f"participants: {one.name} measured no known region {place!r}"
-                    f"{nearest(place, index)}"
-                )
-            found[row, index[place]] = ms
-    return found
+    told = [
+        (row, place, ms) for row, one in enumerate(participants) for place, ms in one.rtt_ms.items()
+    ]
+    unknown = [(row, place) for row, place, _ in told if place not in index]
+    if unknown:
+        raise refused(
+            unknown,
+            lambda one: (
+                f"participants: {participants[one[0]].name} measured no known region "
+                f"{one[1]!r}{nearest(one[1], index)}"
+            ),
+        )
+    return {(row, index[place]): ms for row, place, ms in told}
 
 
 def _positions(
@@ -135,18 +143,12 @@ def _destinations(
     book: Book, participants: Sequence[Participant], km: Floats, placed: Bools
 ) -> Ints:
     """By country; without one, by the continent of the nearest region."""
-    found = np.array([_by_country(one.country) for one in participants], dtype=np.int64)
+    found = np.array([destination(one.country) for one in participants], dtype=np.int64)
     silent = np.array([not one.country for one in participants], dtype=bool) & placed
     if silent.any():
         regions = book.regions
         known = np.flatnonzero(~np.isnan(regions.latitude))
         far = np.array([regions.continent[row] == "OC" for row in known.tolist()], dtype=bool)
         near = np.argmin(km[np.ix_(silent, known)], axis=1)
-        found[silent] = np.where(far[near], OCEANIA_CODE, WORLD_CODE)
+        found[silent] = np.where(far[near], OCEANIA, WORLD)
     return found
-
-
-def _by_country(country: str) -> int:
-    if country == "CN":
-        return CHINA_CODE
-    return OCEANIA_CODE if country in OCEANIA else WORLD_CODE

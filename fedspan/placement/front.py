@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from fedspan.placement.makespan import HOUR
 TIE: Final = 0.005
 """Scores are equal that so much more of both cost and time would make equal: the data are no
 better."""
+
+LEAST_MICRO_USD: Final = 1e6
+"""What the balanced score measures a cost by at least."""
 
 
 def pareto(cost: Floats, seconds: Floats) -> Ints:
@@ -45,6 +48,9 @@ def _unbeaten(cost: Floats, seconds: Floats) -> Ints:
     return rows
 
 
+Reason = Literal["score", "interruption", "distance", "basis", "age", "carbon", "name"]
+
+
 @dataclass(frozen=True, slots=True)
 class Scale:
     """A score is ``per_micro_usd * cost + per_second * seconds - ideal``; lower is better."""
@@ -68,17 +74,19 @@ def scale(spec: PlacementSpec, cost: Floats, seconds: Floats) -> Scale:
     money: ``dollars + hour_usd * hours``; balanced: ``a*(cost - c*)/(c^n - c*) + (1 - a)*(T -
     t*)/(t^n - t*)`` with the ideal (*) and the nadir (n) of the front. Where these lie nearer
     than the ideal itself, the ideal is the measure, or a narrow front would blow up what is
-    within the data's error."""
+    within the data's error; and a cost is measured by no less than a dollar, or jobs of cents
+    would go to the other side of the world for a fraction of one."""
     if spec.score is Score.MONEY:
         return Scale(1e-6, spec.hour_usd / HOUR, 0.0)
-    by_cost, by_time = spec.balance * _per(cost), (1 - spec.balance) * _per(seconds)
+    by_cost = spec.balance * _per(cost, least=LEAST_MICRO_USD)
+    by_time = (1 - spec.balance) * _per(seconds)
     ideal = by_cost * float(cost.min()) + by_time * float(seconds.min())
     return Scale(by_cost, by_time, ideal)
 
 
-def _per(values: Floats) -> float:
+def _per(values: Floats, least: float = 0.0) -> float:
     best, worst = float(values.min()), float(values.max())
-    measure = max(worst - best, best)
+    measure = max(worst - best, best, least)
     return 1 / measure if measure > 0 else 0.0
 
 
@@ -105,6 +113,24 @@ class TieBreaks:
             self.p_interruption[rows],
         )
         return rows[np.lexsort(keys)]
+
+    def reason(self, by: Scale, score: Floats, first: int, second: int) -> Reason:
+        """Why the candidate `first` precedes `second`, where `score` is of all candidates."""
+        if score[second] > by.equal_to(float(np.nanmin(score))):
+            return "score"
+        table, prices = self.table, self.table.book.prices
+        pair = np.array([first, second])
+        region, price_row = table.region[pair], table.price_row[pair]
+        carbon = np.nan_to_num(table.book.regions.gco2[region], nan=np.inf)
+        keys: dict[Reason, Floats | Ints] = {
+            "interruption": self.p_interruption[pair],
+            "distance": self.furthest[region],
+            "basis": prices.basis[price_row],
+            "age": prices.dated[price_row],
+            "carbon": carbon,
+            "score": score[pair],
+        }
+        return next((name for name, (a, b) in keys.items() if a != b), "name")
 
 
 def ranked(by: Scale, rows: Ints, score: Floats, ties: TieBreaks, most: int) -> Ints:

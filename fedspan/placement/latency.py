@@ -74,15 +74,6 @@ def unit_vectors(latitude: Floats, longitude: Floats) -> Floats:
     return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
 
 
-def nearest_region(book: Book, latitude: Floats, longitude: Floats) -> Ints:
-    """Row of the region nearest to each point."""
-    regions = book.regions
-    placed = np.flatnonzero(~np.isnan(regions.latitude))
-    km = distances(latitude, longitude, regions.latitude[placed], regions.longitude[placed])
-    near: Ints = placed[np.argmin(km, axis=1)]
-    return near
-
-
 @lru_cache(maxsize=4)
 def _model(book: Book) -> _Model:
     anchors, regions = book.anchors, book.regions

@@ -2,8 +2,8 @@
 
 Rounds are done in stretches that end with a checkpoint; a loss costs the stretch it falls in. With
 interruptions at random (`L` an hour up), a stretch of s seconds takes
-``(e^(L·s) - 1)·(1/L + recovery + outage)``, and exactly s where nothing interrupts. Arguments are
-figures or arrays that broadcast.
+``(e^(L·s) - 1)·e^(L·recovery)·(1/L + outage)``, for a recovery may be interrupted as well; and
+exactly s where nothing interrupts. Arguments are figures or arrays that broadcast.
 """
 
 from __future__ import annotations
@@ -41,12 +41,42 @@ def expected_seconds(
     full = np.floor_divide(rounds, every)
     rest = rounds - full * every
     hazard = np.asarray(interruptions_per_hour, float) / HOUR
-    loss = np.add(recovery_seconds, outage_seconds)
-    seconds = full * _stretch(every * round_seconds + checkpoint_seconds, hazard, loss)
+    setup = np.asarray(setup_seconds, float)
+    recovery, outage = np.asarray(recovery_seconds, float), np.asarray(outage_seconds, float)
+    seconds = _in_one_piece(setup, hazard) + _each(_losses(setup, hazard), outage)
+    length = every * round_seconds + checkpoint_seconds
+    seconds = seconds + full * _stretch(length, hazard, recovery, outage)
     if np.any(rest):
-        last = _stretch(rest * round_seconds + checkpoint_seconds, hazard, loss)
+        length = rest * round_seconds + checkpoint_seconds
+        last = _stretch(length, hazard, recovery, outage)
         seconds = seconds + np.where(rest > 0, last, 0.0)
-    return np.asarray(setup_seconds + seconds, float)
+    return np.asarray(seconds, float)
+
+
+def expected_rounds(
+    rounds: Figures,
+    checkpoint_every: Figures,
+    round_seconds: Figures,
+    interruptions_per_hour: Figures,
+) -> Floats:
+    """How many rounds are begun in all, counting those that a loss undid: each is sent to every
+    participant. Of a stretch of m rounds of t seconds, ``(e^(L·m·t) - 1)/(1 - e^(-L·t))``."""
+    every = np.minimum(checkpoint_every, rounds)
+    full = np.floor_divide(rounds, every)
+    rest = rounds - full * every
+    risk = np.asarray(interruptions_per_hour, float) / HOUR * round_seconds
+    begun = full * _begun(every, risk)
+    if np.any(rest):
+        begun = begun + np.where(rest > 0, _begun(rest, risk), 0.0)
+    return np.asarray(begun, float)
+
+
+def _begun(rounds: Figures, risk: Floats) -> Floats:
+    """Of one stretch; `risk` is the interruptions expected in a round."""
+    seldom: Bools = risk < SELDOM
+    with np.errstate(over="ignore"):
+        each = -np.expm1(-np.where(seldom, 1.0, risk))
+        return np.where(seldom, rounds, np.expm1(risk * rounds) / each)
 
 
 def young_daly(
@@ -68,10 +98,28 @@ def p_interruption(interruptions_per_hour: Figures, hours: Figures) -> Floats:
     return np.where(hazard > 0, chance, 0.0)
 
 
-def _stretch(seconds: Floats, hazard: Floats, loss: Floats) -> Floats:
-    """Expected seconds until so many were had in one piece; `hazard` is per second, `loss` the
-    seconds each interruption costs besides what was done."""
-    seldom: Bools = hazard < SELDOM
+def _stretch(seconds: Floats, hazard: Floats, recovery: Floats, outage: Floats) -> Floats:
+    """Expected seconds until so many were had in one piece; `hazard` is per second. Before each
+    further try there is an outage, and a recovery, each as often as that is interrupted."""
+    losses, within = _losses(seconds, hazard), _losses(recovery, hazard)
+    again = outage + _each(within, outage) + _in_one_piece(recovery, hazard)
+    return _in_one_piece(seconds, hazard) + _each(losses, again)
+
+
+def _each(count: Floats, seconds: Floats) -> Floats:
+    """So many times so many seconds; none of what lasts for ever is nothing."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.where((count > 0) & (seconds > 0), count * seconds, 0.0)
+
+
+def _losses(seconds: Floats, hazard: Floats) -> Floats:
+    """Interruptions before so many seconds were had in one piece."""
     with np.errstate(over="ignore"):
-        losses = np.expm1(hazard * seconds)
-        return np.where(seldom, seconds, losses * (1.0 / np.where(seldom, 1.0, hazard) + loss))
+        found: Floats = np.expm1(hazard * seconds)
+        return found
+
+
+def _in_one_piece(seconds: Floats, hazard: Floats) -> Floats:
+    """``(e^(L·s) - 1)/L``: seconds spent until s of them were had without an interruption."""
+    seldom: Bools = hazard < SELDOM
+    return np.where(seldom, seconds, _losses(seconds, hazard) / np.where(seldom, 1.0, hazard))

@@ -10,18 +10,37 @@ from typing import Final
 import numpy as np
 
 from fedspan.domain.machines import Offer
-from fedspan.placement.book import BASES, EPOCH, Book, Egress, Machines, Prices, Regions, Source
+from fedspan.placement.book import (
+    BASES,
+    EPOCH,
+    Book,
+    Egress,
+    Machines,
+    Prices,
+    Regions,
+    Source,
+    assumed_mbps,
+    unranked,
+)
 
-NIC_MBPS_PER_VCPU: Final = 390.0
-"""Of a machine type the book does not know."""
-INTERRUPTIONS_PER_HOUR: Final = 0.37
-"""Of a spot machine the book does not know: the middle of its ladder."""
 OFFERED: Final = "offer"
 
 
+def known_offers(book: Book, offers: Sequence[Offer]) -> list[Offer]:
+    """Those whose place is known: a region of the book, or where we are, which is where a provider
+    is that the book does not know at all. A new region of AWS is neither."""
+    providers = frozenset(book.regions.provider)
+    return [
+        one
+        for one in offers
+        if place_of(one) in book.regions.index or one.provider not in providers
+    ]
+
+
 def book_of(book: Book, offers: Sequence[Offer], today: date) -> Book:
-    """`book` with these offers as its only prices. A region it does not know has no position:
-    it is where we are."""
+    """`book` with those of these offers as its only prices that are `known_offers`. The region of
+    a provider it does not know has no position: it is where we are."""
+    offers = known_offers(book, offers)
     regions = _with_regions(book.regions, offers)
     machines = _machines(book, offers)
     row = {pair: n for n, pair in enumerate(zip(machines.provider, machines.name, strict=True))}
@@ -35,7 +54,7 @@ def book_of(book: Book, offers: Sequence[Offer], today: date) -> Book:
         dated=np.full(len(offers), (today - EPOCH).days, dtype=np.int64),
         interruptions=np.array(
             [
-                known.get((place_of(one), one.machine_type), INTERRUPTIONS_PER_HOUR) * one.spot
+                known.get((place_of(one), one.machine_type), unranked(one.provider)) * one.spot
                 for one in offers
             ],
             dtype=np.float64,
@@ -93,7 +112,8 @@ def _machines(book: Book, offers: Sequence[Offer]) -> Machines:
         gpu=tuple(one.gpu for one in rows),
         gpus=np.array([one.gpus for one in rows], dtype=np.int64),
         nic_mbps=np.array(
-            [nic.get(pair, NIC_MBPS_PER_VCPU * one.vcpus) for pair, one in types.items()]
+            [nic.get(pair, assumed_mbps(one.vcpus)) for pair, one in types.items()],
+            dtype=np.float64,
         ),
         nic_assumed=np.array([pair not in nic for pair in types], dtype=bool),
     )

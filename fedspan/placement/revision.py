@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 
 from fedspan.domain.quotes import HOUR, USD, Interface, Quote, Shape, Wanted
-from fedspan.placement.book import BASES, EPOCH, Book, Prices, Source
+from fedspan.placement.book import BASES, EPOCH, Book, Prices, Source, unranked
 
 ABSURD: Final = 10
 MOST_USD: Final = 10_000
@@ -143,7 +143,7 @@ def revise(
     """`book` with what was asked of each provider and quoted. `force` lets prices in that are ten
     times the old or a tenth of it. The result has no hash yet: it is no file."""
     rows = dict(_rows(book))
-    measures = _Measures(_machine_index(book).keys(), _usual(rows), _risks(rows), force)
+    measures = _Measures(_machine_index(book).keys(), _usual(rows), force)
     refused: list[Refused] = []
     tallies = {}
     for provider, (asked, quoted) in quotes.items():
@@ -168,11 +168,10 @@ def revise(
 
 @dataclass(frozen=True)
 class _Measures:
-    """What quotes are judged by: see `_usual` and `_risks`."""
+    """What quotes are judged by: see `_usual`."""
 
     machines: Set[tuple[str, str]]
     usual: Mapping[tuple[str, str, bool], float]
-    risks: Mapping[str, float]
     force: bool
 
 
@@ -193,7 +192,7 @@ def _enter(
             continue
         price = _micro(quote.price)
         counts[_what_happened(old, price)] += 1
-        risk = old.interruptions if old else measures.risks[offer.provider] if offer.spot else 0.0
+        risk = old.interruptions if old else unranked(offer.provider) * offer.spot
         rows[offer] = _Row(price, LIST, (today - EPOCH).days, risk, quote.interface)
     return Tally(**counts)
 
@@ -282,18 +281,6 @@ def _usual(rows: Mapping[Offer, _Row]) -> dict[tuple[str, str, bool], float]:
     for offer, row in rows.items():
         found[offer.provider, offer.machine, offer.spot].append(row.price)
     return {key: median(prices) for key, prices in found.items()}
-
-
-def _risks(rows: Mapping[Offer, _Row]) -> defaultdict[str, float]:
-    """How often an hour a spot machine is taken back where the book did not know its spot price:
-    as the median one of its provider; of a provider without any, as the worst of all."""
-    found: dict[str, list[float]] = defaultdict(list)
-    for offer, row in rows.items():
-        if offer.spot:
-            found[offer.provider].append(row.interruptions)
-    worst = max((risk for risks in found.values() for risk in risks), default=1.0)
-    medians = {provider: median(risks) for provider, risks in found.items()}
-    return defaultdict(lambda: worst, medians)
 
 
 def _doubt(

@@ -1,8 +1,8 @@
 """How sure an answer is: RTTs and prices drawn within their error, outages drawn by their rate.
 
-Drawn are, for each region, where its RTTs lie within their error (for the participant that
-decides the round), and for each candidate its price within 5 %. Constraints are not looked at
-again.
+Drawn are, for each region, where its RTTs lie within their error (for the participant that decides
+the round, and for the furthest), for each candidate its price, and for each tariff the price of
+egress, both within 5 %. Constraints are not looked at again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from fedspan.placement.book import Floats, Ints
 from fedspan.placement.duration import participant_seconds
 from fedspan.placement.evaluation import (
     OUTAGE_S,
-    Evaluation,
     Setting,
     job_seconds,
     judged,
@@ -31,22 +30,26 @@ from fedspan.placement.makespan import HOUR
 
 DRAWS: Final = 100
 REPLAYS: Final = 400
+RIVALS: Final = 3
+"""So many that were first otherwise are named."""
 PRICE_ERROR: Final = 0.05
 P90: Final = 1.645
 """Standard deviations within which a normal value lies in 9 of 10 cases."""
-LONGEST_REPLAY: Final = 5_000
-"""Interruptions to be expected; a job with more is quoted by its expectation alone."""
+LONGEST_REPLAY: Final = 300
+"""Interruptions to be expected; of more, the sum is as good as normal, and is not replayed."""
 
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Round seconds by draw and candidate in `rows`, and those candidates judged (a row of
-    `found` for each draw and candidate, draw by draw)."""
+    """Seconds of a round and of the job, and micro-dollars, by draw and candidate in `rows`; ms
+    to the furthest participant by draw and region."""
 
     on: Setting
     rows: Ints
     round_s: Floats
-    found: Evaluation
+    seconds: Floats
+    cost: Floats
+    furthest: Floats
 
     def hours(self, row: int, expected: float) -> Hours:
         """Quoted for a candidate in `rows`: the job replayed where outages fall by chance, its
@@ -61,9 +64,15 @@ class Draws:
 
     def _replayed(self, row: int, hazard: float, expected: float) -> Floats:
         """Seconds."""
-        if hazard == 0 or hazard * expected / HOUR > LONGEST_REPLAY:
+        on, count = self.on, hazard * expected / HOUR
+        if count == 0:
             return np.full(REPLAYS, expected)
-        on = self.on
+        rng = np.random.default_rng((on.question.seed, row))
+        if count > LONGEST_REPLAY:
+            # each costs what it undoes, even over the stretch: E[x^2] = 4/3 E[x]^2
+            lost = expected - self._undisturbed(row)
+            spread: Floats = lost * np.sqrt(4 / (3 * count)) * rng.standard_normal(REPLAYS)
+            return expected + spread
         work = replay.Work(
             rounds=on.work.rounds,
             round_seconds=self._usual(row),
@@ -72,29 +81,34 @@ class Draws:
             setup_seconds=float(on.setup[row]),
             recovery_seconds=float(on.recovery[row]),
         )
-        rng = np.random.default_rng((on.question.seed, row))
         return replay.sampled(rng, work, hazard, OUTAGE_S / HOUR, REPLAYS) * HOUR
+
+    def _undisturbed(self, row: int) -> float:
+        """Seconds of the job were it never interrupted."""
+        work, each = self.on.work, self._usual(row)
+        stretches = -(-work.rounds // work.every)
+        return float(self.on.setup[row]) + work.rounds * each + stretches * work.checkpoint_s
 
     def _usual(self, row: int) -> float:
         on, rows = self.on, np.array([row])
         first = on.reach.first[on.table.region[rows]]
         return float(judged(on, rows, first=first, price=on.table.price[rows]).round_s[0])
 
-    def stability(self, ties: TieBreaks, best: int) -> Stability | None:
-        """How often the candidate `best` is first."""
+    def stability(self, p_interruption: Floats, best: int) -> Stability | None:
+        """How often the candidate `best` is first; `p_interruption` is of all candidates."""
         if not self.rows.size:
             return None
-        firsts = Counter(self._first(draw, ties) for draw in range(DRAWS))
-        rivals = [row for row, _ in firsts.most_common() if row != best]
+        firsts = Counter(self._first(draw, p_interruption) for draw in range(DRAWS))
+        rivals = [row for row, _ in firsts.most_common() if row != best][:RIVALS]
         return Stability(
             best=firsts[best], draws=DRAWS, rivals=tuple(self._name(row) for row in rivals)
         )
 
-    def _first(self, draw: int, ties: TieBreaks) -> int:
-        one = slice(draw * len(self.rows), (draw + 1) * len(self.rows))
-        cost, seconds = self.found.cost[one], self.found.seconds[one]
+    def _first(self, draw: int, p_interruption: Floats) -> int:
+        cost, seconds = self.cost[draw], self.seconds[draw]
         front = pareto(cost, seconds)
         by = scale(self.on.question.placement, cost[front], seconds[front])
+        ties = TieBreaks(self.on.table, p_interruption, self.furthest[draw])
         return int(ranked(by, self.rows, by.of(cost, seconds), ties, 1)[0])
 
     def _name(self, row: int) -> str:
@@ -109,22 +123,37 @@ class Draws:
 def draws(on: Setting, rows: Ints) -> Draws:
     """`DRAWS` variations of the candidates in `rows`, the same for the same seed."""
     rng = np.random.default_rng(on.question.seed)
-    region = on.table.region[rows]
-    deciding, rtt = on.reach.deciding[region], on.reach.rtt[region]
-    pairs = zip(deciding.tolist(), region.tolist(), strict=True)
-    band = np.array([band_ms(on.book, on.parties, row, column) for row, column in pairs])
-    error = rng.standard_normal((DRAWS, len(on.book.regions)))[:, region] * (band / P90)
+    reach, table, every = on.reach, on.table, np.arange(len(on.book.regions))
+    luck = rng.standard_normal((DRAWS, len(every))) / P90
+    furthest = reach.furthest + luck * _bands(on, reach.furthest_one, every)
+    region = table.region[rows]
+    deciding = reach.deciding[region]
+    error = luck[:, region] * _bands(on, deciding, region)
     first = participant_seconds(
         on.parties,
         np.broadcast_to(deciding, error.shape),
-        np.maximum(rtt + error, LEAST_MS),
+        np.maximum(reach.rtt[region] + error, LEAST_MS),
         on.work.model_bytes,
     )
-    factor = 1 + rng.uniform(-PRICE_ERROR, PRICE_ERROR, error.shape)
-    found = judged(
+    price = table.price[rows] * _within(rng, error.shape)
+    tariffs = _within(rng, (DRAWS, len(on.book.egress.tariffs) + 1))[:, table.internet[0, rows]]
+    found = judged(on, np.tile(rows, DRAWS), first=first.ravel(), price=price.ravel())
+    dearer = found.bill.egress * (tariffs.ravel() - 1)
+    return Draws(
         on,
-        np.tile(rows, DRAWS),
-        first=first.ravel(),
-        price=(on.table.price[rows] * factor).ravel(),
+        rows,
+        round_s=found.round_s.reshape(error.shape),
+        seconds=found.seconds.reshape(error.shape),
+        cost=(found.cost + dearer).reshape(error.shape),
+        furthest=furthest,
     )
-    return Draws(on, rows, found.round_s.reshape(error.shape), found)
+
+
+def _within(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
+    factor: Floats = 1 + rng.uniform(-PRICE_ERROR, PRICE_ERROR, shape)
+    return factor
+
+
+def _bands(on: Setting, parties: Ints, regions: Ints) -> Floats:
+    pairs = zip(parties.tolist(), regions.tolist(), strict=True)
+    return np.array([band_ms(on.book, on.parties, row, column) for row, column in pairs])

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from fedspan.domain.quotes import HOUR, Interface, Quote, Reading, Wanted
 from fedspan.errors import ProviderError
-from fedspan.prices.base import Told
+from fedspan.prices.base import Told, understood
 from fedspan.prices.regions import each
 from fedspan.prices.web import Web, beside, place
 
@@ -69,6 +69,7 @@ class AwsPrices:
         self._index = f"{endpoint}{INDEX}"
 
     def read(self, wanted: Wanted, now: datetime, told: Told) -> Reading:
+        told("aws price list", 0.0)
         lists = self._lists()
         names = frozenset(machine.name for machine in wanted.machines)
         listed = [region for region in wanted.regions if region in lists]
@@ -90,15 +91,13 @@ class AwsPrices:
     def _lists(self) -> dict[str, str]:
         """Where the list of each region is, as CSV."""
         index = self._web.document(self._index)
-        try:
+        with understood(f"{place(self._index)}: the index of regions"):
             return {
                 str(one["regionCode"]): beside(
                     self._index, str(one["currentVersionUrl"]).removesuffix(".json") + ".csv"
                 )
                 for one in index["regions"].values()
             }
-        except (KeyError, TypeError, AttributeError) as exc:
-            raise ProviderError(f"{place(self._index)}: is no index of regions") from exc
 
     def _spot_prices(
         self, regions: Iterable[str], machines: list[str], now: datetime, told: Told
@@ -116,12 +115,13 @@ class AwsPrices:
                 if client is None:
                     return Reading((), (NO_CREDENTIALS,))
                 try:
-                    quotes += _median_zone(_history(client, machines, now), region)
+                    with understood("the history"):
+                        quotes += _median_zone(_history(client, machines, now), region)
                 finally:
                     client.close()
             except ClientError as exc:
                 failed[str(exc.response.get("Error", {}).get("Code", "ClientError"))].append(region)
-            except (BotoCoreError, ProviderError, KeyError) as exc:
+            except (BotoCoreError, ProviderError) as exc:
                 failed[type(exc).__name__].append(region)
         notes = [f"aws: no spot prices of {', '.join(at)}: {why}" for why, at in failed.items()]
         return Reading(tuple(quotes), tuple(notes))
@@ -130,26 +130,31 @@ class AwsPrices:
 def _on_demand(
     lines: Iterable[str], region: str, machines: frozenset[str], where: str
 ) -> Iterator[Quote]:
-    rows = csv.reader(lines)
+    rows = _rows(lines, where)
     at = _columns(rows, where)
     wanted = [(at[name], values) for name, values in WANTED_ROWS.items()]
     wanted.append((at["Region Code"], (region,)))
     machine, price, currency, unit, since = (at[name] for name in ("Instance Type", *READ))
     width = max(at.values())
     best: dict[str, list[str]] = {}
-    try:
-        for row in rows:
-            if len(row) <= width or row[machine] not in machines:
-                continue
-            if all(row[column] in values for column, values in wanted):
-                held = best.get(row[machine])
-                if held is None or row[since] > held[since]:
-                    best[row[machine]] = row
-    except csv.Error as exc:
-        raise ProviderError(f"{where}: line {rows.line_num} is no CSV") from exc
+    for row in rows:
+        if len(row) <= width or row[machine] not in machines:
+            continue
+        if all(row[column] in values for column, values in wanted):
+            held = best.get(row[machine])
+            if held is None or row[since] > held[since]:
+                best[row[machine]] = row
     for name, row in best.items():
         said = UNITS.get(row[unit], row[unit])
         yield Quote(region, name, False, _decimal(row[price]), LIST.id, row[currency], said)
+
+
+def _rows(lines: Iterable[str], where: str) -> Iterator[list[str]]:
+    rows = csv.reader(lines)
+    try:
+        yield from rows
+    except csv.Error as exc:
+        raise ProviderError(f"{where}: line {rows.line_num} is no CSV") from exc
 
 
 def _columns(rows: Iterator[list[str]], where: str) -> Mapping[str, int]:

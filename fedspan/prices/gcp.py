@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from fedspan.domain.quotes import HOUR, USD, Interface, Quote, Reading, Shape, Wanted
 from fedspan.errors import Denied, InvalidRequest, ProviderError
-from fedspan.prices.base import Told
+from fedspan.prices.base import Told, understood
 from fedspan.prices.web import Web, place
 
 ENDPOINT: Final = "https://cloudbilling.googleapis.com"
@@ -92,15 +92,16 @@ class GcpCatalog:
             raise Denied(f"gcp: the catalog needs an API key; put one into {KEY_VARIABLE}")
         if not re.fullmatch(r"[\w-]+", self._key, re.ASCII):  # as a header it could not be sent
             raise InvalidRequest(f"{KEY_VARIABLE}: is no API key; want letters, digits, - and _")
-        rates = self._rates(frozenset(wanted.regions), now, told)
-        quotes = [
-            quote
-            for machine in wanted.machines
-            if not WITH_DISKS.search(machine.name)
-            for region in wanted.regions
-            for spot in (False, True)
-            for quote in _composed(machine, region, spot, rates)
-        ]
+        with understood("gcp catalog"):
+            rates = self._rates(frozenset(wanted.regions), now, told)
+            quotes = [
+                quote
+                for machine in wanted.machines
+                if not WITH_DISKS.search(machine.name)
+                for region in wanted.regions
+                for spot in (False, True)
+                for quote in _composed(machine, region, spot, rates)
+            ]
         left = sorted({m.name for m in wanted.machines if WITH_DISKS.search(m.name)})
         notes = [f"gcp: {', '.join(left)} include disks, which the catalog prices apart"]
         return Reading(tuple(quotes), tuple(notes if left else ()))
@@ -112,7 +113,7 @@ class GcpCatalog:
             rate = _rate(sku, now)
             if found is None or rate is None:
                 continue
-            for region in regions.intersection(sku.get("serviceRegions", ())):
+            for region in regions.intersection(_places(sku)):
                 rates[(*found, region)] = rate
         return rates
 
@@ -129,6 +130,17 @@ class GcpCatalog:
                 return
             params["pageToken"] = str(page["nextPageToken"])
         raise ProviderError(f"{place(self._url)}: more than {MOST_PAGES} pages")
+
+
+def _places(sku: dict[str, Any]) -> list[str]:
+    said = sku.get("serviceRegions", [])
+    if not isinstance(said, list) or not all(isinstance(one, str) for one in said):
+        raise ProviderError(f"gcp: the regions of SKU {_name(sku)} are not of the known form")
+    return said
+
+
+def _name(sku: dict[str, Any]) -> str:
+    return str(sku.get("skuId", "without an id"))[:40]
 
 
 def _kind(sku: dict[str, Any]) -> tuple[str, str, bool] | None:
@@ -164,8 +176,7 @@ def _rate(sku: dict[str, Any], now: datetime) -> Rate | None:
         unit = str(expression.get("usageUnit"))
         return Rate(price, str(money.get("currencyCode")), UNITS.get(unit, unit))
     except (KeyError, TypeError, ValueError, AttributeError, InvalidOperation) as exc:
-        name = str(sku.get("skuId", "without an id"))[:40]
-        raise ProviderError(f"gcp: the price of SKU {name} is not of the known form") from exc
+        raise ProviderError(f"gcp: the price of SKU {_name(sku)} is not of the known form") from exc
 
 
 def _composed(machine: Shape, region: str, spot: bool, rates: Rates) -> Iterator[Quote]:

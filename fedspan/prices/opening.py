@@ -48,11 +48,19 @@ def _place(environment: Mapping[str, str], provider: str) -> str | None:
     said = environment.get(variable)
     if not said:
         return None
-    parts = urlsplit(said)
-    safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
-    if not safe or not parts.hostname or "@" in parts.netloc or parts.query:
+    if not _is_place(said):
         raise InvalidRequest(f"{variable}: want https://host/path, without a password or query")
     return said.rstrip("/")
+
+
+def _is_place(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # says whether it is one
+    except ValueError:
+        return False
+    safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+    return bool(safe and parts.hostname and "@" not in parts.netloc and not parts.query)
 
 
 def _spot() -> SpotClient:

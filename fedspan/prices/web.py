@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
+from urllib3.exceptions import NewConnectionError
 
 from fedspan import __version__
 from fedspan.errors import Denied, ProviderError, Throttled
@@ -29,6 +30,8 @@ PASSING_FAULTS: Final = (
 LONGEST_PAUSE: Final = 60.0
 CHUNK_BYTES: Final = 1 << 18
 PORTS: Final = {"http": 80, "https": 443}
+DIGITS: Final = 20
+"""No size has so many."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Web:
     most_stream_bytes: int = 1 << 32
     pause: Callable[[float], None] = time.sleep
     session: requests.Session = field(default_factory=requests.Session)
+    reached: set[str] = field(default_factory=set)
+    """Hosts that answered. Another is not tried again when it cannot be: there is no network."""
 
     def close(self) -> None:
         self.session.close()
@@ -61,7 +66,7 @@ class Web:
         body = self._tried(url, whole, params, headers)
         try:
             found = json.loads(body, parse_float=Decimal, parse_constant=Decimal)
-        except (ValueError, RecursionError) as exc:
+        except (ValueError, ArithmeticError, RecursionError) as exc:
             raise ProviderError(f"{place(url)}: the answer is no whole JSON document") from exc
         if not isinstance(found, dict):
             raise ProviderError(f"{place(url)}: the answer is no JSON object")
@@ -88,6 +93,7 @@ class Web:
             last = attempt == self.tries
             try:
                 answer = self._get(url, params, headers)
+                self.reached.add(urlsplit(url).netloc)
                 if answer.status_code in PASSING and not last:
                     answer.close()
                     self.pause(_asked(answer) or _backoff(attempt))
@@ -95,7 +101,8 @@ class Web:
                 _check(url, answer, attempt)
                 return read(answer)
             except requests.RequestException as exc:
-                if last or not isinstance(exc, PASSING_FAULTS):
+                absent = _unreached(exc) and urlsplit(url).netloc not in self.reached
+                if last or absent or not isinstance(exc, PASSING_FAULTS):
                     raise _unanswered(url, exc, attempt) from exc
                 self.pause(_backoff(attempt))
         raise AssertionError("tries is at least 1")
@@ -126,20 +133,25 @@ class Web:
 
 
 def place(url: str) -> str:
-    """`url` without its query, which may carry what nobody should read."""
+    """`url` without its password and query, which may carry what nobody should read."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}{parts.path}"
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"
 
 
 def beside(base: str, link: str) -> str:
     """Where `link`, found in an answer of `base`, leads.
 
     Raises:
-        ProviderError: to another host.
+        ProviderError: to another host, or nowhere.
     """
-    there = urljoin(base, link)
-    if _origin(there) != _origin(base):
-        raise ProviderError(f"{place(base)}: links to another host, {urlsplit(there).hostname}")
+    try:
+        there = urljoin(base, link)
+        same, host = _origin(there) == _origin(base), urlsplit(there).hostname
+    except ValueError as exc:
+        raise ProviderError(f"{place(base)}: a link in it is no URL") from exc
+    if not same:
+        raise ProviderError(f"{place(base)}: links to another host, {host}")
     return there
 
 
@@ -165,8 +177,28 @@ def _check(url: str, answer: requests.Response, tries: int) -> None:
             raise ProviderError(said)
 
 
+def unreachable(exc: ProviderError) -> bool:
+    """Whether nobody was there to answer: asking the same host for something else is no use."""
+    return isinstance(exc.__cause__, requests.RequestException) and _unreached(exc.__cause__)
+
+
+def _unreached(exc: requests.RequestException) -> bool:
+    """No connection came about: no name, no route, nobody who listens, no proxy."""
+    if isinstance(exc, requests.ConnectTimeout | requests.exceptions.ProxyError):
+        return True
+    reason = getattr(exc.args[0], "reason", None) if exc.args else None
+    return isinstance(reason, NewConnectionError)
+
+
 def _unanswered(url: str, exc: requests.RequestException, tries: int) -> ProviderError:
+    if _unreached(exc):
+        return ProviderError(f"{place(url)}: cannot be reached ({_why(exc)}); no network?")
     return ProviderError(f"{place(url)}: no answer after {tries} tries ({type(exc).__name__})")
+
+
+def _why(exc: requests.RequestException) -> str:
+    reason = getattr(exc.args[0], "reason", None) if exc.args else None
+    return type(reason or exc).__name__
 
 
 def _backoff(attempt: int) -> float:
@@ -181,7 +213,7 @@ def _asked(answer: requests.Response) -> float | None:
     try:
         until = parsedate_to_datetime(said)
         sent = parsedate_to_datetime(answer.headers["Date"])  # the server's clock, not ours
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
     seconds = (_aware(until) - _aware(sent)).total_seconds()
     return min(max(seconds, 0.0), LONGEST_PAUSE)
@@ -194,7 +226,7 @@ def _aware(time: datetime) -> datetime:
 def _size(answer: requests.Response) -> int:
     said = answer.headers.get("Content-Length", "")
     packed = answer.headers.get("Content-Encoding")
-    return int(said) if said.isdecimal() and not packed else 0
+    return int(said) if said.isdecimal() and len(said) < DIGITS and not packed else 0
 
 
 def _lines(chunks: Iterator[bytes], size: int, told: Callable[[float], None]) -> Iterator[str]:

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -25,7 +26,7 @@ from typing import Final
 import psutil
 
 from fedspan.domain.machines import Machine, MachineSpec, MachineState, Offer, Role
-from fedspan.domain.spec import Need
+from fedspan.domain.spec import CpuArch, Need
 from fedspan.errors import NoCapacity, ProviderError, StorageFull
 from fedspan.providers.base import Capabilities
 
@@ -67,6 +68,7 @@ class LocalProvider:
             vcpus=max(need.vcpus, os.cpu_count() or 1),
             memory_mib=memory,
             price=0,
+            arch=CpuArch.ARM if platform.machine() in ("arm64", "aarch64") else CpuArch.X86,
         )
         return [offer] if offer.fits(need) else []
 

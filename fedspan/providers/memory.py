@@ -14,13 +14,14 @@ from fedspan.providers.base import Capabilities
 
 @dataclass
 class MemoryProvider:
-    """`fail_next` is raised, once, by the next call, each of `fail_terminate` by one call of
-    `terminate`; `launched` counts machines ever made."""
+    """`fail_next` is raised, once, by the next call, each of `fail_launch` and `fail_terminate` by
+    one call of theirs; `launched` counts machines ever made."""
 
     now: Callable[[], datetime]
     name: str = "memory"
     capabilities: Capabilities = field(default_factory=lambda: Capabilities(spot=True))
     fail_next: FedspanError | None = None
+    fail_launch: list[FedspanError] = field(default_factory=list)
     fail_terminate: list[FedspanError] = field(default_factory=list)
     launched: int = 0
     _machines: dict[str, Machine] = field(default_factory=dict)
@@ -40,6 +41,8 @@ class MemoryProvider:
 
     def launch(self, job: str, spec: MachineSpec) -> Machine:
         self._fail()
+        if self.fail_launch:
+            raise self.fail_launch.pop()
         if spec.key not in self._machines:
             self.launched += 1
             self._machines[spec.key] = Machine(

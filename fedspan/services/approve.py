@@ -124,7 +124,7 @@ def _approved(app: App, job: Job, number: int, priced: Candidate, offer: Offer, 
     approved = placement.model_copy(
         update={
             "answer": answer.model_copy(update={"candidates": candidates}),
-            "approval": Approval(candidate=number, by=by, at=app.now()),
+            "approval": Approval(candidate=number, offer=offer, by=by, at=app.now()),
         }
     )
     after, events = taken(app, job.model_copy(update={"placement": approved}), index, offer)

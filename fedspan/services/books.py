@@ -22,7 +22,6 @@ KEPT = "books/book.json"
 FOLDER: Final = "books/"
 SHIPPED: Final = "shipped"
 CURRENT: Final = "current"
-MOST_LISTED: Final = 20
 DAMAGED: Final = "damaged"
 """Begins the name of a file that was no book when a refresh replaced it."""
 
@@ -113,7 +112,7 @@ def find(objects: Objects, word: str) -> Book:
     fitting = [name for name in known if wanted and _fits(name, wanted)]
     if len(fitting) != 1:
         what = f"{len(fitting)} books are called {word!r}" if fitting else f"no book {word!r}"
-        raise InvalidRequest(f"book: {what}{close_to(word, [SHIPPED, CURRENT, *known])}")
+        raise InvalidRequest(f"book: {what}{nearest(word, [SHIPPED, CURRENT, *known])}")
     [name] = fitting
     return names.get(name) or parsed_book(objects.get(f"{FOLDER}{name}.json"))
 
@@ -130,14 +129,8 @@ def place_in(book: Book, region: str, providers: Sequence[str] = ()) -> tuple[st
     if not found:
         names = [":".join(pair) for pair in known] if ":" in region else [name for _, name in known]
         of = f" of {', '.join(providers)}" if providers else ""
-        raise InvalidRequest(f"region: {region!r} is no region{of}{close_to(region, names)}")
+        raise InvalidRequest(f"region: {region!r} is no region{of}{nearest(region, names)}")
     return found[0]
-
-
-def close_to(word: str, names: Sequence[str]) -> str:
-    """As `nearest`, without the list of all when that is long."""
-    said = nearest(word, names)
-    return said if "did you mean" in said or len(names) <= MOST_LISTED else ""
 
 
 def _fits(name: str, wanted: str) -> bool:

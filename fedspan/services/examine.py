@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fedspan.app import App
 from fedspan.domain.layers import architecture
-from fedspan.domain.parsing import nearest
+from fedspan.domain.parsing import nearest, refused
 from fedspan.domain.sites import Dataset, Site
 from fedspan.domain.spec import JobSpec
 from fedspan.errors import InvalidRequest
@@ -46,17 +46,15 @@ def program_key(sha256: str) -> str:
 
 
 def _participants(app: App, spec: JobSpec) -> list[Site]:
-    found = [(name, app.sites.find(name)) for name in spec.participants]
-    unknown = [name for name, site in found if site is None]
+    found = app.sites.find_all(spec.participants)
+    unknown = [name for name in spec.participants if name not in found]
     if unknown:
         known = app.sites.ids()
-        raise InvalidRequest(
-            *(
-                f"participants: no site {name!r} is registered{nearest(name, known)}"
-                for name in unknown
-            )
+        raise refused(
+            unknown,
+            lambda name: f"participants: no site {name!r} is registered{nearest(name, known)}",
         )
-    return [site.value for _, site in found if site is not None]
+    return [site.value for site in found.values()]
 
 
 def _offered(site: Site, spec: JobSpec) -> Dataset:

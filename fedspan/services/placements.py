@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Sequence
 from typing import Final
 
 from fedspan.app import App
+from fedspan.domain.countries import COUNTRIES
 from fedspan.domain.jobs import Job, overrun, seconds_left
 from fedspan.domain.layers import architecture
 from fedspan.domain.machines import Offer
-from fedspan.domain.parsing import nearest, parsed
-from fedspan.domain.placements import Candidate, Participant, PlacementAnswer, PlacementQuestion
+from fedspan.domain.parsing import nearest, parsed, refused
+from fedspan.domain.placements import (
+    NOWHERE,
+    Candidate,
+    Participant,
+    PlacementAnswer,
+    PlacementQuestion,
+)
 from fedspan.domain.sites import Site
-from fedspan.domain.spec import LONGEST_SECONDS, JobSpec, Limits, Purchase
-from fedspan.errors import InvalidRequest, NoCapacity
+from fedspan.domain.spec import JobSpec, Limits, Need, Purchase
+from fedspan.errors import InvalidRequest, NoCapacity, ProviderError
 from fedspan.services import books
 from fedspan.services.examine import program_key
 
 SHOWN: Final = 10
 BYTES_PER_PARAMETER: Final = 4
-HERE_MS: Final = 0.5
-"""To a machine beside us."""
+NO_DEADLINE_S: Final = 1e12
+"""What nothing that ends takes."""
+ANY: Final = Need(vcpus=1, memory_mib=1)
 
 
 def question_of(spec: JobSpec) -> PlacementQuestion:
@@ -54,40 +62,81 @@ def score(
     )
 
 
-def place_job(app: App, job: Job, avoid: Sequence[Offer] = ()) -> PlacementAnswer:
+def place_job(app: App, job: Job) -> PlacementAnswer:
     """The places that this installation's providers offer for a job's aggregator, with what is
-    left of its rounds, deadline and budget; never those in `avoid`.
+    left of its rounds, deadline and budget.
 
     Raises:
         NoCapacity: none fits; says what conflicts.
         DeadlineExceeded, BudgetExceeded: nothing is left.
     """
-    from fedspan.placement.choose import choose
-    from fedspan.placement.offers import book_of, place_of
-
     passed = overrun(job, app.now())
     if passed is not None:
         raise passed
-    need, today = job.spec.aggregator.need, app.now().date()
-    every = [one for provider in app.providers.values() for one in provider.offers(need)]
-    offers = [one for one in every if one not in avoid]
+    offers = _offers(app, job.spec.aggregator.need)
     if not offers:
-        what = f"{need.vcpus} vCPU and {need.memory_mib} MiB"
-        raise NoCapacity(f"no provider offers a machine with {what}; lower aggregator.need")
-    book = books.current(app)
-    here = {place for place in map(place_of, offers) if place not in book.regions.index}
-    sites = _sites(app, job.spec.participants)
+        raise NoCapacity("no provider offers any machine just now; try again later")
+    return _among_offers(
+        app,
+        job.spec,
+        offers,
+        rounds=max(1, job.spec.rounds - job.rounds_done),
+        seconds=seconds_left(job, app.now()),
+        spent=job.spent,
+    )
+
+
+def check_place(app: App, spec: JobSpec) -> None:
+    """Whether a job of `spec` could be placed among what providers offer now. One that cannot say
+    refuses nothing: the job asks again, and may wait.
+
+    Raises:
+        InvalidRequest, NoCapacity: as placing it would.
+    """
+    try:
+        offers = _offers(app, spec.aggregator.need)
+    except ProviderError:
+        return
+    if offers:
+        seconds = spec.limits.deadline
+        _among_offers(app, spec, offers, rounds=spec.rounds, seconds=seconds, spent=0)
+
+
+def _among_offers(
+    app: App, spec: JobSpec, offers: Sequence[Offer], *, rounds: int, seconds: float, spent: int
+) -> PlacementAnswer:
+    from fedspan.placement.choose import choose
+    from fedspan.placement.offers import book_of, known_offers, place_of
+
+    today, book = app.now().date(), books.current(app)
+    offers = known_offers(book, offers)
+    if not offers:
+        raise NoCapacity(
+            "no provider offers a machine in a region that the book of prices knows; a newer book "
+            "may: fedspan book refresh"
+        )
+    sites = list(_sites(app, spec.participants).values())
+    here = any(place_of(one) not in book.regions.index for one in offers)
+    question = question_of(spec)
+    limits = _limits_left(spec, sites, seconds, spent)
     answer = choose(
         book_of(book, offers, today),
-        _left(app, job, list(sites.values())),
-        [_beside(site, here) for site in sites.values()],
-        model_bytes=_model_bytes(app, question_of(job.spec), list(sites.values())),
+        question.model_copy(update={"rounds": rounds, "limits": limits}),
+        [_beside(site, book.regions.index) if here else _somewhere(site) for site in sites],
+        model_bytes=_model_bytes(app, question, sites),
         today=today,
         limit=SHOWN,
     )
     if answer.conflict is not None:
         raise NoCapacity(answer.explanation)
     return answer
+
+
+def _offers(app: App, need: Need) -> list[Offer]:
+    """What fits; if nothing does, what there is, so that it can be told what it lacks."""
+    providers = app.providers.values()
+    fitting = [one for provider in providers for one in provider.offers(need)]
+    return fitting or [one for provider in providers for one in provider.offers(ANY)]
 
 
 def offer_of(candidate: Candidate) -> Offer:
@@ -107,52 +156,62 @@ def offer_of(candidate: Candidate) -> Offer:
     )
 
 
-def _left(app: App, job: Job, sites: Sequence[Site]) -> PlacementQuestion:
-    """The question for the rest of a job. Where a site does not say how long it trains, the time
-    is a guess, which orders places well but must not refuse a job."""
-    question, limits = question_of(job.spec), job.spec.limits
-    guessed = any(site.compute_s is None for site in sites)
-    budget = limits.budget_usd
-    if budget is not None:
-        budget = None if guessed else budget - job.spent / 1_000_000
-    left = {
-        **limits.model_dump(),
-        "deadline": LONGEST_SECONDS if guessed else seconds_left(job, app.now()),
-        "budget_usd": budget,
-    }
-    return question.model_copy(
+def _limits_left(spec: JobSpec, sites: Sequence[Site], seconds: float, spent: int) -> Limits:
+    """What is left of a job's limits. Where a site does not say how long it trains, the time is a
+    guess, which orders places well but must not refuse a job."""
+    budget, guessed = spec.limits.budget_usd, any(site.compute_s is None for site in sites)
+    left = None if budget is None else budget - spent / 1_000_000
+    return spec.limits.model_copy(
         update={
-            "rounds": max(1, job.spec.rounds - job.rounds_done),
-            "limits": Limits.model_validate(left),
+            "deadline": NO_DEADLINE_S if guessed else seconds,
+            "round": NO_DEADLINE_S if guessed else spec.limits.round,
+            "budget_usd": None if guessed else left,
         }
     )
 
 
 def _sites(app: App, names: Sequence[str]) -> dict[str, Site]:
-    found = {name: app.sites.find(name) for name in names}
-    unknown = [name for name, site in found.items() if site is None]
+    found = app.sites.find_all(names)
+    unknown = [name for name in names if name not in found]
     if unknown:
         known = app.sites.ids()
-        raise InvalidRequest(
-            *(
+        raise refused(
+            unknown,
+            lambda name: (
                 f"participants: no site {name!r} is registered{nearest(name, known)}; or give its "
                 "name, latitude and longitude"
-                for name in unknown
-            )
+            ),
         )
-    return {name: site.value for name, site in found.items() if site is not None}
+    return {name: site.value for name, site in found.items()}
 
 
 def _somewhere(site: Site) -> Participant:
-    """Raises `InvalidRequest` when the site does not say where it is."""
+    """Raises `InvalidRequest` when the site does not say where it is, or says it wrong."""
+    if site.faults:
+        again = "register it anew (fedspan site add)"
+        raise InvalidRequest(*(f"participants: {one}; {again}" for one in site.faults))
+    participant = _participant(site)
+    if participant.nowhere:
+        raise InvalidRequest(
+            f"participants: site {NOWHERE.format(site.name)} (fedspan site add, site measure)"
+        )
+    return participant
+
+
+def _beside(site: Site, regions: Container[str]) -> Participant:
+    """`site`, where a place is next door to everybody: that it is told wrong does not matter."""
+    half = (site.latitude is None) != (site.longitude is None)
+    kept = {
+        "rtt_ms": {place: ms for place, ms in site.rtt_ms.items() if place in regions},
+        "cloud": site.cloud if site.cloud in regions else None,
+        "country": site.country if site.country in COUNTRIES else "",
+        **({"latitude": None, "longitude": None} if half else {}),
+    }
+    return _participant(site.model_copy(update=kept))
+
+
+def _participant(site: Site) -> Participant:
     return parsed(Participant, site.model_dump(include=set(Participant.model_fields)))
-
-
-def _beside(site: Site, here: Iterable[str]) -> Participant:
-    """`site`, which may be nowhere if a place is `here`: next door to everybody."""
-    return _somewhere(
-        site.model_copy(update={"rtt_ms": {**site.rtt_ms, **dict.fromkeys(here, HERE_MS)}})
-    )
 
 
 def _model_bytes(app: App, question: PlacementQuestion, sites: Sequence[Site]) -> int:

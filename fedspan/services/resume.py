@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
+import structlog
+
 from fedspan.app import App
 from fedspan.domain.jobs import Job
-from fedspan.errors import Superseded
+from fedspan.errors import FedspanError, Superseded
 from fedspan.services.changes import Step, change, event
 from fedspan.services.submit import execution_input, execution_name
 
 GRACE_SECONDS: Final = 60.0
 """A job that has been in its state for less is given time: its execution may be on its way."""
+
+log = structlog.get_logger()
 
 
 def resume(app: App) -> list[str]:
@@ -20,18 +24,25 @@ def resume(app: App) -> list[str]:
 
 
 def revive(app: App) -> list[str]:
-    """As `resume`, for the jobs whose execution is gone: it was never started, or was aborted."""
-    dead = []
+    """As `resume`, for the jobs whose execution is gone: it was never started, or was aborted.
+    What goes wrong with one is logged, and keeps no other."""
+    revived = []
     for id in app.open_jobs.ids():
-        found = app.jobs.find(id)
-        if found is None or found.value.ended:
-            app.store.write([app.open_jobs.delete(id)])
-        elif _abandoned(app, found.value):
-            dead.append(id)
-    return [id for id in dead if _carried_on(app, id)]
+        try:
+            if _abandoned(app, id) and _carried_on(app, id):
+                revived.append(id)
+        except FedspanError as exc:
+            log.error("NotRevived", job=id, error=f"{type(exc).__name__}: {exc}")
+    return revived
 
 
-def _abandoned(app: App, job: Job) -> bool:
+def _abandoned(app: App, job_id: str) -> bool:
+    """Whether nobody carries the job on. One that has ended is open no more."""
+    found = app.jobs.find(job_id)
+    if found is None or found.value.ended:
+        app.store.write([app.open_jobs.delete(job_id)])
+        return False
+    job = found.value
     waited = (app.now() - job.since).total_seconds()
     return waited > GRACE_SECONDS and not app.executions.alive(execution_name(job))
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from fedspan.app import App
-from fedspan.domain.sites import Site
-from fedspan.errors import Conflict
+from fedspan.domain.parsing import nearest, refused
+from fedspan.domain.sites import Dataset, Site
+from fedspan.errors import Conflict, InvalidRequest
+from fedspan.services import books
 from fedspan.services.changes import write_all
 from fedspan.services.measure import forgotten, known_region
 from fedspan.stores.base import Change
@@ -20,9 +23,11 @@ def register_site(app: App, site: Site) -> Site:
     or is somewhere else now.
 
     Raises:
-        InvalidRequest: its `cloud` is no region.
+        InvalidRequest: its `cloud`, or a place of its `rtt_ms`, is no region, its country is none,
+            or it has half a position.
         Conflict: it would change while a job uses it. What was measured may change.
     """
+    _check(app, site)
     if site.cloud is not None:
         site = site.model_copy(update={"cloud": known_region(app, "cloud", site.cloud)})
     known = app.sites.find(site.name)
@@ -43,12 +48,33 @@ def register_site(app: App, site: Site) -> Site:
     return site
 
 
+def with_datasets(site: Site, datasets: Sequence[Dataset]) -> Site:
+    """`site` with `datasets` too; one it has takes the place of its own of that name."""
+    held = {one.name: one for one in (*site.datasets, *datasets)}
+    return site.model_copy(update={"datasets": tuple(held.values())})
+
+
 def delete_site(app: App, name: str) -> None:
     """Raises `NotFound`, and `Conflict` while a job needs the site."""
     app.sites.get(name)
     _free(app, name)
     write_all(app, [app.agents.delete(machine, name) for machine in app.agents.ids(name)])
     app.store.write([app.sites.delete(name), forgotten(app, name)])
+
+
+def _check(app: App, site: Site) -> None:
+    if site.faults:
+        raise InvalidRequest(*site.faults)
+    if site.rtt_ms:
+        known = books.current(app).regions.index
+        unknown = [place for place in site.rtt_ms if place not in known]
+        if unknown:
+            raise refused(
+                unknown,
+                lambda place: (
+                    f"rtt_ms: site {site.name}: {place!r} is no region{nearest(place, known)}"
+                ),
+            )
 
 
 def _free(app: App, name: str) -> None:

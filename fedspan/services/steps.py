@@ -62,11 +62,25 @@ def _with_places(app: App, job: Job, answer: PlacementAnswer) -> Step:
     placement = Placement(epoch=job.epoch, answer=answer, approval=approval)
     job, best = job.model_copy(update={"placement": placement}), answer.candidates[0]
     if not job.asks_approval:
-        return Step(*taken(app, job, 0, offer_of(best)))
+        index = _as_approved(answer, approval.offer) if approval else 0
+        return Step(*taken(app, job, index, offer_of(answer.candidates[index])))
     message = f"`fedspan job approve {job.id}` confirms {where(best)}; {costing(best)}"
     others = len(answer.candidates) - 1
     picks = f"; --candidate N picks another of {others + 1}" if others else ""
     return Step(job, (event(app, job, "ApprovalAwaited", message + picks),))
+
+
+def _as_approved(answer: PlacementAnswer, approved: Offer) -> int:
+    """What comes nearest to what a person approved for an aggregator that was lost: the same
+    place, else what is bought in the same way, else the best there is."""
+    offers = [offer_of(one) for one in answer.candidates]
+
+    def place(offer: Offer) -> tuple[str, str, bool, str]:
+        return offer.provider, offer.region, offer.spot, offer.network_tier
+
+    same = [n for n, one in enumerate(offers) if place(one) == place(approved)]
+    alike = [n for n, one in enumerate(offers) if one.spot == approved.spot]
+    return next(iter(same + alike), 0)
 
 
 def taken(app: App, job: Job, index: int, offer: Offer) -> tuple[Job, tuple[Event, ...]]:

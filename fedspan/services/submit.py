@@ -12,6 +12,7 @@ from fedspan.domain.waits import OpenJob, Submission
 from fedspan.errors import Conflict, InvalidRequest
 from fedspan.services.changes import event
 from fedspan.services.examine import examine, program_key
+from fedspan.services.placements import check_place
 
 
 def submit(app: App, spec: JobSpec, *, key: str | None = None, dry_run: bool = False) -> Job:
@@ -20,11 +21,15 @@ def submit(app: App, spec: JobSpec, *, key: str | None = None, dry_run: bool = F
     Two calls with one idempotency `key` make one job.
 
     Raises:
-        InvalidRequest, InvalidModel: nothing was created.
+        InvalidRequest, InvalidModel, NoCapacity: nothing was created.
     """
     schema, _ = examine(app, spec)
     if spec.model.sha256 and not app.objects.list(program_key(spec.model.sha256)):
         raise InvalidRequest(f"model.file: no file with the hash {spec.model.sha256} was uploaded")
+    known = app.submissions.find(key) if key and not dry_run else None
+    if known is not None:
+        return _started(app, app.jobs.get(known.value.job).value)
+    check_place(app, spec)
     now = app.now()
     job = Job(
         id=app.new_id(),
@@ -36,9 +41,6 @@ def submit(app: App, spec: JobSpec, *, key: str | None = None, dry_run: bool = F
     )
     if dry_run:
         return job
-    known = app.submissions.find(key) if key else None
-    if known is not None:
-        return _started(app, app.jobs.get(known.value.job).value)
     return _started(app, _created(app, job, key))
 
 

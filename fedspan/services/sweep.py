@@ -3,30 +3,45 @@ what was promised goes on."""
 
 from __future__ import annotations
 
+import structlog
+
 from fedspan.app import App
 from fedspan.domain.jobs import Job
 from fedspan.domain.machines import Machine, MachineState, Role
+from fedspan.errors import FedspanError
 from fedspan.services import waits
 from fedspan.services.ending import inventory, terminate
 from fedspan.services.resume import revive
+
+log = structlog.get_logger()
 
 
 def sweep(app: App) -> dict[str, object]:
     """Remove machines without a running job; report an aggregator whose machine has ended, so
     that nobody waits for its heartbeat to be missed; start an execution for a job that lost its
-    own. A cloud or a machine that resists does not keep the others."""
-    removed: list[str] = []
-    stuck: list[str] = []
-    lost: list[str] = []
+    own. A cloud, a machine or a job that resists does not keep the others."""
+    said: dict[str, list[str]] = {"removed": [], "stuck": [], "lost": []}
     for machine in inventory(app).machines:
-        found = app.jobs.find(machine.job)
-        job = found.value if found else None
-        if job is None or _unwanted(machine, job):
-            (removed if terminate(app, machine) else stuck).append(machine.id)
-        elif _died(machine, job):
-            lost.append(machine.id)
-            waits.fail(app, job, "AggregatorLost", f"machine {machine.id} has ended")
-    return {"removed": removed, "stuck": stuck, "lost": lost, "revived": revive(app)}
+        try:
+            became = _swept(app, machine)
+        except FedspanError as exc:
+            became = "stuck"
+            log.error("NotSwept", job=machine.job, error=f"{type(exc).__name__}: {exc}")
+        if became:
+            said[became].append(machine.id)
+    return {**said, "revived": revive(app)}
+
+
+def _swept(app: App, machine: Machine) -> str:
+    """What became of it; empty when it goes on."""
+    found = app.jobs.find(machine.job)
+    job = found.value if found else None
+    if job is None or _unwanted(machine, job):
+        return "removed" if terminate(app, machine) else "stuck"
+    if _died(machine, job):
+        waits.fail(app, job, "AggregatorLost", f"machine {machine.id} has ended")
+        return "lost"
+    return ""
 
 
 def _unwanted(machine: Machine, job: Job) -> bool:

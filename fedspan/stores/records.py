@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -12,6 +12,9 @@ from fedspan.errors import Corrupt, NotFound
 from fedspan.stores.base import Delete, Key, Put, Store, Stored
 
 V = TypeVar("V", bound=BaseModel)
+
+FEW: Final = 20
+"""So many are got one by one; to look for more, all are listed, a thousand at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,18 @@ class Table(Generic[V]):
             raise NotFound(f"no {self.name} {id!r}")
         return found
 
+    def find_all(self, ids: Collection[str], owner: str = "") -> dict[str, Versioned[V]]:
+        """Those of `ids` that there are, in their order."""
+        stored: dict[str, Stored | None]
+        if len(ids) <= FEW:
+            stored = {id: self.store.get(self._key(id, owner)) for id in ids}
+        else:
+            wanted = set(ids)
+            listed = (one for one in self._stored(owner) if one.key.sort in wanted)
+            there = {one.key.sort: one for one in listed}
+            stored = {id: there.get(id) for id in ids}
+        return {id: self._read(one) for id, one in stored.items() if one is not None}
+
     def list(
         self, owner: str = "", *, after: str = "", limit: int = 1000, newest_first: bool = False
     ) -> Sequence[V]:
@@ -50,13 +65,10 @@ class Table(Generic[V]):
 
     def all(self, owner: str = "") -> Iterator[tuple[str, V]]:
         """Every value with its id, a page at a time."""
-        after = ""
-        while found := self.store.list(self._partition(owner), after=after):
-            yield from ((stored.key.sort, self._read(stored).value) for stored in found)
-            after = found[-1].key.sort
+        return ((one.key.sort, self._read(one).value) for one in self._stored(owner))
 
     def ids(self, owner: str = "") -> Sequence[str]:
-        return [id for id, _ in self.all(owner)]
+        return [one.key.sort for one in self._stored(owner)]
 
     def put(self, value: V, id: str, owner: str = "", *, expected: int) -> Put:
         """The change that writes `value`; hand it to `Store.write`."""
@@ -64,6 +76,12 @@ class Table(Generic[V]):
 
     def delete(self, id: str, owner: str = "") -> Delete:
         return Delete(self._key(id, owner))
+
+    def _stored(self, owner: str) -> Iterator[Stored]:
+        after = ""
+        while found := self.store.list(self._partition(owner), after=after):
+            yield from found
+            after = found[-1].key.sort
 
     def _partition(self, owner: str) -> str:
         return f"{self.name}#{owner}" if owner else self.name

@@ -10,9 +10,11 @@ from chalicelib.placing import scored
 from chalicelib.rest import routes
 from chalicelib.tasks import Event, task
 
+from fedspan import logs
 from fedspan.services import ending, keep, recover, steps, sweep, waits
 from fedspan.wiring import app as wired
 
+logs.to_stdout()
 app = Chalice(app_name="fedspan")
 app.register_blueprint(routes)
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from fedspan import logs
 from fedspan.domain.placements import PlacementQuestion
 from fedspan.edge import (
     JSON,
     LONGEST_QUESTION,
     MOST_SHOWN,
     PROBLEM,
+    a_word,
     json_body,
     problem_document,
     told,
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 Answer = tuple[str, int, dict[str, str]]
 
+logs.to_stdout()
+
 
 def score_placement(request: Request) -> Answer:
     """POST a `PlacementQuestion`; `limit` and `compare` in the query, as ``POST /v1/placements``
@@ -37,7 +41,7 @@ def score_placement(request: Request) -> Answer:
     try:
         question = json_body(PlacementQuestion, request.get_data(), LONGEST_QUESTION)
         limit = whole_number("limit", request.args.get("limit"), SHOWN, MOST_SHOWN)
-        compare = request.args.get("compare")
+        compare = a_word("compare", request.args.get("compare"))
         answer = score(app_on_gcp(), question, limit=limit, compare=compare)
     except Exception as exc:
         error = told(exc, by="score_placement")

@@ -118,6 +118,26 @@ def test_a_cloud_without_its_key_is_named_and_the_others_are_refreshed(cli, clou
     assert cloud.of(SKUS) == []
 
 
+def test_each_cloud_that_is_read_has_its_line_at_once(cli, cloud):
+    piped = cli("book", "refresh", *PLACES, "--json").err.splitlines()
+
+    assert [line for line in piped if line.startswith("reading")] == [
+        "reading the prices of aws",
+        "reading the prices of azure",
+    ]
+
+
+def test_without_a_network_the_refresh_ends_at_once_and_says_so(cli, home, cloud, monkeypatch):
+    monkeypatch.setenv("FEDSPAN_PRICES_AWS", "http://127.0.0.1:9")
+    monkeypatch.setenv("FEDSPAN_PRICES_AZURE", "http://127.0.0.1:9/retail")
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("it waits"))
+    result = cli("book", "refresh")
+
+    assert result.code == 6
+    assert result.err.count("no network?") == 2
+    assert "http://127.0.0.1:9/retail: cannot be reached" in result.err
+
+
 def test_when_no_cloud_answers_the_command_fails(cli, home, cloud):
     cloud.says(RETAIL, Answer("no", 404))
     result = cli("book", "refresh", "--provider", "azure", "--provider", "gcp", "--json")
@@ -175,7 +195,15 @@ def test_a_cloud_that_is_busy_is_asked_again(cli, cloud):
 
 
 @pytest.mark.parametrize(
-    "url", ["http://prices.example.com", "https://me:hush@prices.example.com", "ftp://a", "prices"]
+    "url",
+    [
+        "http://prices.example.com",
+        "https://me:hush@prices.example.com",
+        "https://[hush",
+        "https://prices.example.com:99999",
+        "ftp://a",
+        "prices",
+    ],
 )
 def test_a_mirror_is_asked_by_https_and_without_a_password(cli, cloud, monkeypatch, url):
     monkeypatch.setenv("FEDSPAN_PRICES_AWS", url)

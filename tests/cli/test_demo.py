@@ -14,8 +14,10 @@ import psutil
 import pytest
 
 from fedspan.cli.left_over import left_over
+from fedspan.domain.sites import SiteKind
 from fedspan.providers.local import MARK
-from tests.cli.conftest import ROOT, ended, until
+from tests.cli.conftest import ROOT, ended, serving, until
+from tests.support.world import with_sites
 
 
 @pytest.fixture(autouse=True)
@@ -27,13 +29,23 @@ def nothing_stays(home):
 
 
 @pytest.fixture
+def mine(cli, tmp_path):
+    """A person's own site, which is called as one of the demo's; as it was registered."""
+    path = tmp_path / "mine.csv"
+    path.write_text("a,b,target\n1,2,x\n3,4,y\n5,6,x\n")
+    data = ("--dataset", f"own={path}", "--dataset", f"breast-cancer={path}")
+    where = ("--city", "Incheon", "--lat", "37.5", "--lon", "126.7", "--up-mbps", "20")
+    return cli("site", "add", "seoul", *data, *where, "--json").document
+
+
+@pytest.fixture
 def demo(spawn, home):
     """The demo under way, as a process of its own."""
     return spawn("demo", "--rounds", "2", "--json")
 
 
 def test_the_demo_trains_keeps_a_model_that_can_be_exported_and_leaves_nothing(
-    demo, cli, home, tmp_path
+    mine, demo, cli, home, tmp_path
 ):
     result = ended(demo)
     report = result.document
@@ -50,6 +62,27 @@ def test_the_demo_trains_keeps_a_model_that_can_be_exported_and_leaves_nothing(
     assert exported.document["sha256"] == report["model"]["sha256"]
     assert again == report
     assert home.running() is None
+
+    after = cli("site", "show", "seoul", "--json").document
+    own, demos = after["datasets"]
+    assert {key: after[key] for key in mine if key != "datasets"} == {
+        key: mine[key] for key in mine if key != "datasets"
+    }
+    assert own == mine["datasets"][0]
+    assert (demos["name"], demos["examples"]) == ("breast-cancer", 288)
+    assert f"its dataset breast-cancer was {tmp_path / 'mine.csv'}" in result.err
+
+
+def test_the_demo_leaves_a_site_with_its_own_machine_in_peace(cli, home):
+    home.prepare()
+    with serving(home) as app:
+        with_sites(app, "busan", kind=SiteKind.AGENT)
+        result = cli("demo", "--json")
+        sites = {one.name: one for one in app.sites.list()}
+
+    assert (result.code, result.document["error"]["type"]) == (5, "Conflict")
+    assert "site busan is there already" in result.err
+    assert sites["busan"].kind is SiteKind.AGENT
 
 
 def test_ctrl_c_cancels_the_demo_and_takes_its_machines_down(demo, home):

@@ -210,6 +210,9 @@ def test_a_job_waits_until_it_is_approved(cli, home, asking_file):
         after = cli("job", "show", id)
 
     assert "nowhere-1" in shown.out
+    assert f"job {id} waits for approval, until " in shown.out
+    assert f"`fedspan job approve {id}` takes the first place" in shown.out
+    assert "waits for approval" not in after.out
     assert (missing.code, missing.document["error"]["type"]) == (2, "InvalidRequest")
     assert approved.code == again.code == 0
     assert approved.document["placement"]["chosen"] == 1
@@ -219,6 +222,16 @@ def test_a_job_waits_until_it_is_approved(cli, home, asking_file):
     assert watched.document["state"] == "succeeded"
     assert watched.document["placement"] == approved.document["placement"]
     assert "Place       local nowhere-1 (m1, " in after.out
+
+
+def test_whoever_submits_is_told_that_the_job_will_wait(cli, home, asking_file, spec_file):
+    with serving(home, act=wait_for_a_person):
+        asking, other = cli("job", "submit", asking_file), cli("job", "submit", spec_file)
+        [*ids] = [one["id"] for one in cli("job", "list", "--json").document["jobs"]]
+    [command] = [line for line in asking.out.splitlines() if "fedspan job approve" in line]
+
+    assert any(f"`fedspan job approve {id}`" in command for id in ids)
+    assert "approve" not in other.out
 
 
 def test_watching_tells_how_to_approve_and_then_goes_on(cli, home, asking_file, spawn):

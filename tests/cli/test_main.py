@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -139,6 +140,43 @@ def test_a_full_disk_exits_with_6(cli, monkeypatch):
     assert result.code == 6
     assert result.document["error"]["type"] == "StorageFull"
     assert "/somewhere" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "redirected", "code", "said"),
+    [
+        ("job list --json", "> /dev/full", 6, "standard output: No space left on device"),
+        ("job list", "> /dev/full", 6, "standard output: No space left on device"),
+        ("job show nope --json", "> /dev/full", 5, "no job 'nope'"),
+        ("job list --json", ">&-", 1, "standard output is closed"),
+        ("job list", ">&-", 1, "standard output is closed"),
+    ],
+)
+def test_an_output_that_takes_nothing_is_one_clear_error(home, arguments, redirected, code, said):
+    done = subprocess.run(
+        f"{sys.executable} -m fedspan.cli.main {arguments} {redirected}",
+        shell=True,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/bin:/usr/bin", "FEDSPAN_HOME": str(home.path)},
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == code
+    assert said in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_stderr_that_is_closed_costs_nothing(home):
+    done = subprocess.run(
+        f"{sys.executable} -m fedspan.cli.main job show nope --json 2>&-",
+        shell=True,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/bin:/usr/bin", "FEDSPAN_HOME": str(home.path)},
+        capture_output=True,
+        text=True,
+    )
+
+    assert json.loads(done.stdout)["error"]["type"] == "NotFound"
 
 
 def test_the_innermost_home_counts(cli, tmp_path):

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+import io
+from datetime import UTC, datetime
 
+import pytest
+from rich.console import Console
+
+from fedspan.cli import render_site
+from fedspan.domain.measurements import Measurement, Reached
+from fedspan.domain.sites import Site, SiteKind
 from tests.cli.conftest import serving, train_until_cancelled, until
+from tests.support.world import with_sites
 
 
 @pytest.fixture
@@ -72,7 +80,7 @@ def test_a_site_is_added_described_listed_and_deleted(cli, tmp_path):
 
     assert added.code == 0
     assert listed == [added.document]
-    assert shown == {**added.document, "machines": []}
+    assert shown == {**added.document, "measured": {}, "machines": []}
     assert added.document["datasets"] == [
         {
             "name": "people",
@@ -85,6 +93,75 @@ def test_a_site_is_added_described_listed_and_deleted(cli, tmp_path):
     ]
     assert deleted.document == {"deleted": "seoul"}
     assert cli("site", "show", "seoul").code == 5
+
+
+def test_a_site_that_is_added_again_loses_nothing(cli, tmp_path):
+    more = csv(tmp_path, name="more.csv")
+    first = ("--city", "Seoul", "--lat", "37.6", "--lon", "127.0", "--up-mbps", "50")
+    cli("site", "add", "seoul", "--dataset", f"old={csv(tmp_path)}", *first)
+    again = cli("site", "add", "seoul", "--dataset", f"new={more}", "--country", "KR", "--json")
+    site = again.document
+    replaced = cli("site", "add", "seoul", "--dataset", f"new={csv(tmp_path)}", "--json").document
+
+    assert [one["name"] for one in site["datasets"]] == ["old", "new"]
+    assert (site["city"], site["country"], site["latitude"]) == ("Seoul", "KR", 37.6)
+    assert site["up_mbps"] == 50
+    assert (
+        "site seoul was there already, and keeps: data old; city Seoul; "
+        "position latitude 37.6, longitude 127; link up 50 Mbit/s"
+    ) in again.err
+    assert [one["path"] for one in replaced["datasets"]] == [str(tmp_path / "data.csv")] * 2
+
+
+def test_a_site_that_moved_is_told_to_lose_its_rtts(cli, home, tmp_path):
+    with serving(home) as app:
+        with_sites(app, "oslo", latitude=59.9, longitude=10.7, rtt_ms={"aws:eu-north-1": 11.0})
+        add = ("site", "add", "oslo", "--dataset", f"d={csv(tmp_path)}")
+        stayed = cli(*add)
+        moved = cli(*add, "--lat", "48.9", "--json")
+
+    assert "RTTs to 1 regions" in stayed.out
+    assert moved.document["rtt_ms"] == {}
+    assert "its RTTs are forgotten: fedspan site measure oslo" in moved.err
+
+
+def test_a_site_with_a_machine_of_its_own_is_not_made_this_computers(cli, home, tmp_path):
+    with serving(home) as app:
+        with_sites(app, "oslo", kind=SiteKind.AGENT)
+        result = cli("site", "add", "oslo", "--dataset", f"d={csv(tmp_path)}", "--json")
+
+    assert (result.code, result.document["error"]["type"]) == (5, "Conflict")
+    assert "fedspan site delete oslo" in result.err
+
+
+def test_people_see_where_a_site_is_and_how_far_from_the_clouds(cli, home, tmp_path):
+    with serving(home) as app:
+        told = {"aws:eu-north-1": 11.0, "aws:eu-west-1": 33.25}
+        with_sites(
+            app, "oslo", latitude=59.9, longitude=10.7, down_mbps=100.0, compute_s=1.5, rtt_ms=told
+        )
+        with_sites(app, "nowhere")
+        shown, bare = cli("site", "show", "oslo").out, cli("site", "show", "nowhere").out
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+
+    assert "Position latitude 59.9, longitude 10.7" in lines
+    assert "Link down 100 Mbit/s" in lines
+    assert "Compute 1.5 s a round" in lines
+    assert lines.index("aws:eu-north-1 11.0 -") < lines.index("aws:eu-west-1 33.2 -")
+    assert "`fedspan site measure nowhere` measures some" in bare
+
+
+def test_a_measured_rtt_has_its_date():
+    at = datetime(2026, 11, 20, 9, tzinfo=UTC)
+    reached = Reached(median_ms=11.0, min_ms=10.0, answered=5, at=at)
+    known = Measurement(site="oslo", reached={"aws:eu-north-1": reached})
+    site = Site(name="oslo", rtt_ms={"aws:eu-north-1": 11.0, "aws:eu-west-1": 33.0})
+    console = Console(file=io.StringIO(), width=80)
+    for one in render_site.site(site, [], known):
+        console.print(one)
+    text = " ".join(console.file.getvalue().split())
+
+    assert f"aws:eu-north-1 11.0 {at.astimezone():%Y-%m-%d %H:%M} aws:eu-west-1 33.0 -" in text
 
 
 def test_a_file_may_have_a_colon_in_its_name(cli, tmp_path):

@@ -15,6 +15,7 @@ from fedspan.cli import render_place
 from fedspan.cli.render_place import GAP, Column, split
 from fedspan.cli.session import Session
 from fedspan.domain.placements import Cost, Demand, PlacementAnswer, Slowest
+from fedspan.wiring import now
 from tests.cli.conftest import serving
 from tests.cli.test_main import imported_by
 from tests.support.places import a_candidate, an_answer, many
@@ -151,13 +152,85 @@ def test_below_the_tables_stand_the_reasons():
 
     assert "best in 93 of 100 draws of RTTs and prices within their error" in text
     assert "otherwise gcp:europe-west4" in text
-    assert "of 2025-06-28 to 2026-11-20; 1 of those shown older than 90 days" in text
+    assert "machines of 2025-06-28 to 2026-11-20, 1 of those shown older than 90 days" in text
     assert "14,160 looked at, 1,230 fit" in text
     assert "1.0 GB each way each round" in text
     assert "compute_s of all: 30 s a round, not given" in text
     assert "aws:us-east-1 (Ashburn)" in text
     assert "$101.50 and 5.90 h, that is $22.30 more and 0.30 h shorter than the best" in text
     assert "2026-11-20 0123456789ab" in text
+
+
+TARIFF = {"egress_date": date(2024, 1, 1), "egress_source": "aws-egress"}
+
+
+def test_old_egress_is_marked_and_dated_with_its_source():
+    text = read(an_answer(a_candidate(**TARIFF), a_candidate(egress_date=now().date())), 200)
+    [cheap] = [line for line in text.splitlines() if re.match(r"● +1 ", line)]
+
+    assert "79.00†" in cheap
+    assert "† the egress tariff is older than 90 days, of 2024-01-01" in text
+    assert "the price is older" not in text
+    facts = " ".join(text.split())
+    assert "of those shown older than 90 days; egress of 2024-01-01 to" in facts
+    assert "(aws-egress), older than 90 days" in facts
+
+
+def test_egress_that_is_free_has_no_date():
+    assert "egress of" not in read(an_answer(), 200)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"hours": 6.201}, "$101.50 and 6.20 h, that is $22.50 more and as long as the best"),
+        ({"cost": 79.00001}, "that is as dear and 0.30 h shorter than the best"),
+        ({"hours": 1.5}, "$101.50 and 90.0 min, that is $22.50 more and 282.0 min shorter than"),
+        ({"breaks": ("aggregator.regions.deny", "limits.max_rtt_ms")},
+         "than the best; it breaks aggregator.regions.deny, limits.max_rtt_ms"),
+    ],
+)  # fmt: skip
+def test_what_is_compared_differs_in_words(changes, said):
+    other = a_candidate("aws:us-east-1", **{"cost": 101.5, "hours": 5.9, **changes})
+    text = " ".join(read(an_answer(compared=other), 120).split())
+
+    assert said in text
+
+
+def test_what_is_compared_is_told_when_nothing_fits():
+    other = a_candidate("aws:us-east-1", breaks=("limits.budget_usd",), cost=101.5, hours=5.9)
+    none = an_answer(compared=other).model_copy(update={"candidates": (), "front": ()})
+    text = " ".join(read(none, 80).split())
+
+    assert "Compared aws:us-east-1 (Frankfurt)" in text
+    assert "$101.50 and 5.90 h; it breaks limits.budget_usd" in text
+
+
+def test_what_is_soon_done_is_told_in_minutes():
+    soon = headed(read(an_answer(a_candidate(hours=0.02), a_candidate(hours=0.5)), 200))[0]
+    late = headed(read(an_answer(a_candidate(hours=0.02), a_candidate(hours=2.5)), 200))[0]
+
+    assert {"p50 min", "p95 min"} <= set(soon)
+    assert {"p50 h", "p95 h"} <= set(late)
+    assert "1.2" in read(an_answer(a_candidate(hours=0.02)), 200)
+
+
+def test_this_computer_is_called_so_and_nobody_measured_the_way_to_it():
+    near = Slowest(participant="seoul", rtt_ms=0.5, band_ms=0.0, measured=True)
+    text = read(an_answer(a_candidate("local:local", city="", country="", worst=near)), 200)
+
+    assert "this computer" in text
+    assert "0.50 here" in text
+    assert not any(said in text for said in ("measured", "local:local"))
+
+
+def test_points_without_a_number_are_explained():
+    unlisted = many().model_copy(update={"rest_of_front": (a_candidate(cost=60.0, hours=20.0),)})
+    legend = "● without a number: on the front, not in the list; · other candidates"
+
+    assert legend in read(unlisted, 120)
+    assert "without a number" not in read(many(), 120)
+    assert "other candidates" in read(many(), 120)
 
 
 def test_the_best_is_not_compared_with_itself():
@@ -296,12 +369,23 @@ def test_thousands_of_participants_fit_into_a_question(cli, home, asked):
 @pytest.mark.parametrize(
     ("option", "bought"), [("--spot-only", "spot"), ("--on-demand-only", "on_demand")]
 )
-def test_one_way_of_buying_outweighs_what_the_spec_says(cli, home, asked, option, bought):
-    other = "on_demand" if bought == "spot" else "spot"
-    path = asked(aggregator={"purchase": other})
-    found = cli("place", "--spec", path, option, "--json").document["candidates"]
+def test_one_way_of_buying_is_asked_for_by_an_option(cli, home, asked, option, bought):
+    for said in ({}, {"purchase": "any"}, {"purchase": bought}):
+        path = asked(aggregator=said)
+        found = cli("place", "--spec", path, option, "--json").document["candidates"]
 
-    assert {one["purchase"] for one in found} == {bought}
+        assert {one["purchase"] for one in found} == {bought}
+
+
+@pytest.mark.parametrize(
+    ("option", "other"), [("--spot-only", "on_demand"), ("--on-demand-only", "spot")]
+)
+def test_an_option_does_not_overrule_the_spec(cli, home, asked, option, other):
+    result = cli("place", "--spec", asked(aggregator={"purchase": other}), option)
+
+    assert result.code == 2
+    assert f"{option} contradicts the spec, which has aggregator.purchase: {other}" in result.err
+    assert result.err.count("\n") == 1
 
 
 def test_both_ways_of_buying_exclude_each_other(cli, home, asked):
@@ -326,6 +410,14 @@ def test_a_region_is_compared(cli, home, asked):
     assert (found["compared"]["provider"], found["compared"]["region"]) == ("aws", "us-east-1")
     assert wrong.code == 2
     assert "did you mean" in wrong.err
+
+
+def test_a_region_to_compare_that_is_like_none_is_told_with_where_they_are_listed(cli, home, asked):
+    result = cli("place", "--spec", asked(), "--compare", "atlantis")
+
+    assert result.code == 2
+    assert "no region 'atlantis'" in result.err
+    assert "fedspan book show" in result.err
 
 
 def test_the_plot_is_a_picture_and_stdout_stays_one_document(cli, home, asked, tmp_path):
@@ -361,6 +453,7 @@ def test_when_nothing_fits_the_document_says_why_and_nothing_is_drawn(cli, home,
     assert shown.code == result.code == 6
     assert shown.out.startswith("Nothing fits.")
     assert "budget_usd" in shown.out
+    assert "nothing is drawn" in shown.out
     assert result.document["candidates"] == []
     assert any("budget_usd" in one["constraint"] for one in result.document["conflict"])
     assert not to.exists()

@@ -128,6 +128,7 @@ def test_plain_values_mean_what_they_say(tmp_path, text, value):
         ("a.yaml", "a: &x [1]\nb: *x\n", "line 2, column 4: *x: aliases are not taken here"),
         ("a.yaml", "a: !!python/object:os.system x\n", "line 1, column 4: could not determine"),
         ("a.yaml", "a: !!binary aGVsbG8=\n", "bytes is not JSON serializable"),
+        ("a.yaml", "a: 1\n---\nb: 2\n", "line 2, column 1: a second document begins here; a job"),
         ("a.yaml", "- 1\n- 2\n", "holds a list; want the keys of a job spec"),
         ("a.yaml", "# nothing\n", "is empty; want the keys of a job spec"),
         ("a.yaml", "a: \0", "special characters are not allowed"),
@@ -146,6 +147,24 @@ def test_a_faulty_file_is_told_by_place(tmp_path, name, text, said):
 
     assert str(caught.value).startswith(f"{path}: ")
     assert said in str(caught.value)
+
+
+def test_a_spec_without_a_name_is_told(cli, home):
+    submitted, placed = cli("job", "submit", ""), cli("place", "--spec", "")
+
+    assert submitted.code == placed.code == 2
+    assert "the name of the job spec is empty" in submitted.err
+    assert submitted.err == placed.err
+
+
+def test_a_job_takes_its_sites_by_name(cli, home, tmp_path):
+    told = [{"name": "paris", "latitude": 48.9, "longitude": 2.4}, "seoul"]
+    path = written(tmp_path, json.dumps(spec_document(participants=told)), "job.json")
+    with serving(home):
+        result = cli("job", "submit", path, "--dry-run")
+
+    assert result.code == 2
+    assert "participants: paris: a job takes registered sites, by name" in result.err
 
 
 def test_a_spec_of_5_mb_is_refused_before_it_is_parsed(tmp_path, monkeypatch):

@@ -193,6 +193,14 @@ def test_without_a_file_logs_go_to_stderr(capsys):
     assert json.loads(err)["event"] == "careful"
 
 
+def test_where_a_process_logs_is_as_before_when_the_block_ends(tmp_path):
+    structlog.reset_defaults()
+    with logged(tmp_path / "fedspan.log"):
+        assert structlog.is_configured()
+
+    assert not structlog.is_configured()
+
+
 EVIL = "x\x1b]0;owned\x07\x1b[2J\x9b2J\x7f\r\nfaked: y\tz"
 TAMED = "x]0;owned[2J2J faked: y z"
 

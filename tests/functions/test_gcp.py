@@ -129,6 +129,13 @@ def test_an_unknown_region_to_compare_is_named(client: FlaskClient) -> None:
     assert "eu-west-1" in got.json["detail"]
 
 
+def test_nothing_to_compare_with_is_named(client: FlaskClient) -> None:
+    got = client.post("/?compare=", json=question())
+
+    assert got.status_code == 400
+    assert got.json["detail"].startswith("compare: is empty")
+
+
 @pytest.mark.parametrize("name", tree())
 def test_every_error_of_the_tree_becomes_a_problem_document(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch, name: str

@@ -41,7 +41,7 @@ def test_a_site_reads_no_measurements(api: Api) -> None:
     assert api.call("GET", PATH).status_code == 401
 
 
-@pytest.mark.parametrize("figure", ["NaN", "Infinity", "0", "-1", '"fast"'])
+@pytest.mark.parametrize("figure", ["NaN", "Infinity", "0", "-1", "60001", '"fast"'])
 def test_a_report_with_a_time_that_cannot_be_is_refused(api: Api, figure: str) -> None:
     report = site_says("j", "seoul", 1).model_dump_json(exclude={"measured"})
     one = f'{{"region": "aws:a", "median_ms": {figure}, "min_ms": 1, "answered": 1}}'
@@ -50,6 +50,25 @@ def test_a_report_with_a_time_that_cannot_be_is_refused(api: Api, figure: str) -
 
     assert answer.status_code == 400
     assert answer.json()["problems"][0].startswith("measured.probed.0")
+
+
+def test_a_report_with_more_connects_than_anybody_makes_is_refused(api: Api) -> None:
+    probed = {"region": "aws:a", "median_ms": 2, "min_ms": 1, "answered": 1001}
+    report = site_says("j", "seoul", 1).model_dump(mode="json")
+    document = {**report, "measured": {"request": "r", "probed": [probed]}}
+    answer = api.call("POST", "/v1/reports/site", document, SITE)
+
+    assert answer.status_code == 400
+    assert answer.json()["problems"][0].startswith("measured.probed.0.answered: input should be")
+
+
+def test_a_long_reason_is_cut_and_the_report_is_heard(api: Api) -> None:
+    request = api.call("POST", PATH, QUESTION, OPERATOR).json()["asked"]["id"]
+    missed = {"region": "aws:ap-northeast-2", "error": "x" * 10_000}
+    kept = api.call("PUT", PATH, {"request": request, "probed": [missed]}, OPERATOR)
+
+    assert kept.status_code == 200
+    assert kept.json()["unreached"]["aws:ap-northeast-2"]["reason"] == "x" * 500
 
 
 def test_an_unknown_site_and_an_unknown_region_are_named(api: Api) -> None:

@@ -198,6 +198,7 @@ def test_a_question_that_nothing_answers_is_answered_with_the_conflict(api: Api)
     [
         ("?limit=101", {}, "limit: a whole number from 1 to 100"),
         ("?compare=eu-wset-1", {}, "did you mean .*eu-west-1"),
+        ("?compare=", {}, "compare: is empty; give it a value, or leave it out"),
         ("", {"participants": ["sol"]}, "no site 'sol' is registered"),
         ("", {"rounds": 0}, "rounds: input should be greater than 0"),
     ],
@@ -210,6 +211,17 @@ def test_a_question_that_cannot_be_right_is_refused(
 
     assert (answer.status_code, answer.json()["type"]) == (400, "InvalidRequest")
     assert re.search(said, answer.json()["detail"])
+
+
+def test_an_answer_is_short_however_much_of_the_question_is_wrong(api: Api) -> None:
+    lost = [{"name": f"site-{n:04}", "cloud": "aws:moon-base-1"} for n in range(1000)]
+    answer = api.call("POST", "/v1/placements", {**QUESTION, "participants": lost}, VIEWER)
+
+    assert answer.status_code == 400
+    problems = answer.json()["problems"]
+    assert "site-0000 sits in no known region 'aws:moon-base-1'" in problems[0]
+    assert (len(problems), problems[-1]) == (21, "and 980 more")
+    assert len(answer.content) < 10_000
 
 
 def test_a_retried_post_with_its_key_makes_one_job(api: Api) -> None:

@@ -67,11 +67,12 @@ def test_a_placement_is_scored_as_by_the_use_case(tmp_path: Path) -> None:
     ("event", "said"),
     [
         ({}, "question: is required"),
-        ([], "Asked: input should be a valid dictionary"),
+        ([], "must be a mapping"),
         ({"question": {**QUESTION, "rounds": 0}}, r"question\.rounds: input should be greater"),
         ({"question": {**QUESTION, "roundz": 1}}, "roundz: unknown key; did you mean 'rounds'"),
         ({"question": QUESTION, "limit": 101}, "limit: input should be less than or equal to 100"),
         ({"question": QUESTION, "limits": 1}, "limits: unknown key; did you mean 'limit'"),
+        ({"question": QUESTION, "compare": ""}, "compare: string should have at least 1 char"),
         ({"question": QUESTION, "compare": "eu-wset-1"}, "did you mean .*eu-west-1"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Small random books and questions about them, for hypothesis.
+"""Small random books and questions about them, for hypothesis, and ways to ask.
 
 What decides the shape of a case is drawn value by value, so that it shrinks; long columns of
 figures come from a drawn seed, so that drawing is quick.
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from random import Random
 
 import numpy as np
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from fedspan.domain.placements import Participant, PlacementQuestion
@@ -24,6 +26,7 @@ from fedspan.placement.book import (
     Source,
     Tariff,
 )
+from fedspan.placement.choose import choose, rank
 
 TODAY = date(2026, 11, 20)
 TODAY_DAYS = (TODAY - date(1970, 1, 1)).days
@@ -112,7 +115,7 @@ def machines_of(draw, providers):
     )
 
 
-row_counts = st.sampled_from((1, 2, 5, 10, 16, 24))
+row_counts = st.sampled_from((1, 4, 8, 16, 24, 24))
 
 
 @st.composite
@@ -179,13 +182,14 @@ def egress_of(draw, regions):
     owner = np.array(regions.provider)
     same = owner[:, None] == owner[None, :]
     clouds = sorted(set(regions.provider) - {"local"})
+    charged = [*clouds, *(f"{cloud}:spot" for cloud in clouds)]
     return Egress(
         tariffs=tariffs,
         tiers={provider: TIERS.get(provider, ("",)) for provider in set(regions.provider)},
         internet=internet,
         between=np.where(same, np.where(np.eye(size, dtype=bool), 0, rates), -1),
         between_unit=draw(st.sampled_from((10**9, 2**30))),
-        address=draw(st.dictionaries(st.sampled_from(clouds), st.integers(0, 8_000))),
+        address=draw(st.dictionaries(st.sampled_from(charged), st.integers(0, 8_000))),
     )
 
 
@@ -219,11 +223,11 @@ def anchors(draw):
 
 
 @st.composite
-def books(draw, local=True):
+def books(draw):
     providers = draw(
         st.lists(st.sampled_from(sorted(TIERS)), min_size=2, max_size=4, unique=True).map(sorted)
     )
-    regions = draw(regions_of(providers, local=local and draw(st.integers(0, 4)) == 0))
+    regions = draw(regions_of(providers, local=draw(st.integers(0, 4)) == 0))
     owners = sorted(set(regions.provider))
     machines = draw(machines_of(owners))
     return Book(
@@ -299,13 +303,17 @@ def participant(draw, book, number):
     )
 
 
-def maybe(values):
-    """Mostly nothing, so that not every question is impossible."""
-    return st.integers(0, 5).flatmap(lambda chance: values if chance == 5 else st.none())
+scores = st.sampled_from(("money", "balanced"))
 
 
 @st.composite
-def questions(draw, book, score=st.sampled_from(("money", "balanced"))):  # noqa: B008 - a value
+def questions(draw, book, score=scores, demanding=False):
+    """`demanding`: so much is asked for that mostly nothing has it all."""
+
+    def maybe(values):
+        asked = st.integers(0, 1) if demanding else st.integers(-4, 1)
+        return asked.flatmap(lambda chance: values if chance == 1 else st.none())
+
     people = [draw(participant(book, number)) for number in range(draw(st.integers(1, 5)))]
     regions = book.regions
     entries = sorted(
@@ -336,6 +344,7 @@ def questions(draw, book, score=st.sampled_from(("money", "balanced"))):  # noqa
                 "deadline": draw(
                     st.sampled_from((604_800.0, 604_800.0, 86_400.0)) | st.floats(600, 604_800)
                 ),
+                "round": draw(st.sampled_from((3_600.0, 86_400.0, 86_400.0))),
                 "budget_usd": draw(maybe(st.floats(0.001, 500))),
                 "max_rtt_ms": draw(maybe(st.floats(1, 300))),
                 "max_interruption": draw(maybe(st.floats(0, 1))),
@@ -345,7 +354,7 @@ def questions(draw, book, score=st.sampled_from(("money", "balanced"))):  # noqa
                 "balance": draw(st.just(0.5) | st.floats(0, 1)),
                 "hour_usd": draw(st.just(0.0) | st.floats(0, 50)),
                 "model_bytes": size,
-                "checkpoint_every": draw(st.sampled_from((1, 1, 2, 7))),
+                "checkpoint_every": draw(st.sampled_from((1, 1, 2, 7, 200))),
                 "egress_used_gb": draw(
                     st.dictionaries(
                         st.sampled_from(sorted(set(regions.provider) - {"local"})),
@@ -353,7 +362,7 @@ def questions(draw, book, score=st.sampled_from(("money", "balanced"))):  # noqa
                         max_size=2,
                     )
                 ),
-                "interruptions_per_hour": draw(maybe(st.just(0.0) | st.floats(0.0001, 60))),
+                "interruptions_per_hour": draw(maybe(st.just(0.0) | st.floats(0.0001, 10))),
                 "estimates": draw(st.sampled_from((*[True] * 5, False))),
                 "price_days": draw(maybe(st.sampled_from((1, 30, 90, 365)))),
             },
@@ -365,7 +374,40 @@ memories = st.sampled_from((1024, 1024, 2048, 4096))
 
 
 @st.composite
-def cases(draw, local=True, **told):
+def cases(draw, **told):
     """A book and a question about it."""
-    book = draw(books(local=local))
+    book = draw(books())
     return book, draw(questions(book, **told))
+
+
+quickly = settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+
+
+def _asked(ask, book, question, limit=1_000):
+    return ask(
+        book,
+        question,
+        question.participants,
+        model_bytes=question.placement.model_bytes,
+        today=TODAY,
+        limit=limit,
+    )
+
+
+chosen, ranked = partial(_asked, choose), partial(_asked, rank)
+
+
+def key(candidate):
+    """What names a candidate of an answer, as `slow.Scored.key` does."""
+    return (
+        candidate.provider,
+        candidate.region,
+        candidate.machine_type,
+        candidate.purchase == "spot",
+        candidate.network_tier,
+    )

@@ -19,6 +19,7 @@ RECOVERY_S = 240.0
 HERE_SETUP_S = 5.0
 HERE_RECOVERY_S = 15.0
 OVERHEAD_S = 1.0
+NEGLIGIBLE = 1e-6
 AGGREGATES = 2e9
 LEAST_RTT_MS = 0.5
 INTERCEPT_MS = 3.0
@@ -42,6 +43,7 @@ CONSTRAINTS = (
     "participants",
     "limits.max_rtt_ms",
     "limits.deadline",
+    "limits.round",
     "limits.budget_usd",
     "limits.max_interruption",
 )
@@ -213,27 +215,55 @@ def round_s(participants, rtts, quorum, size, nic_mbps):
     return max(first, computed + through) + many * size / AGGREGATES + OVERHEAD_S
 
 
-def segment_s(length, per_second, recovery=RECOVERY_S):
-    """Expected seconds until `length` seconds went by without an interruption."""
-    if per_second == 0:
-        return length
+def expm1(x):
     try:
-        return math.expm1(per_second * length) * (1 / per_second + recovery)
+        return math.expm1(x)
     except OverflowError:
         return math.inf
+
+
+def uninterrupted_s(length, per_second):
+    """Expected seconds until `length` seconds went by without an interruption, where each next
+    try begins at once."""
+    return length if per_second == 0 else expm1(per_second * length) / per_second
+
+
+def segment_s(length, per_second, recovery=RECOVERY_S):
+    """The same where each next try begins with a recovery, which may be interrupted too."""
+    losses = expm1(per_second * length)
+    again = losses * uninterrupted_s(recovery, per_second) if losses else 0.0
+    return uninterrupted_s(length, per_second) + again
+
+
+def segments(rounds, every):
+    """How many rounds each stretch between checkpoints has."""
+    found = []
+    while rounds > 0:
+        found.append(min(every, rounds))
+        rounds -= found[-1]
+    return found
 
 
 def job_s(a_round, rounds, every, size, per_second, here=False):
     """`here`: on this computer a process starts at once, where a cloud starts a machine."""
     checkpoint = 0.5 + size / 100e6
-    expected = HERE_SETUP_S if here else SETUP_S
     recovery = HERE_RECOVERY_S if here else RECOVERY_S
-    left = rounds
-    while left > 0:
-        now = min(every, left)
-        expected += segment_s(now * a_round + checkpoint, per_second, recovery)
-        left -= now
+    expected = uninterrupted_s(HERE_SETUP_S if here else SETUP_S, per_second)
+    for many in segments(rounds, every):
+        expected += segment_s(many * a_round + checkpoint, per_second, recovery)
     return expected
+
+
+def rounds_begun(a_round, rounds, every, per_second):
+    """Expected rounds, those that a loss undid among them. Of a stretch of m: as often as one
+    throws a die until m throws in a row succeed, each of them by the chance e^(-L t)."""
+    if per_second == 0:
+        return float(rounds)
+    fails = -math.expm1(-per_second * a_round)
+    begun = 0.0
+    for many in segments(rounds, every):
+        begun += expm1(per_second * a_round * many) / fails
+    return begun
 
 
 # Money
@@ -260,14 +290,22 @@ def tariff_number(book, region_row, tier, destination):
     return internet.get((region_row, tier, "world")) if own is None else own
 
 
-def destination_of(book, participant):
-    if participant.country == "CN":
+def destination_in(country):
+    if country == "CN":
         return "china"
-    if participant.country in OCEANIA:
-        return "oceania"
-    if not participant.country and continent_of(book, participant) == "OC":
-        return "oceania"
-    return "world"
+    return "oceania" if country in OCEANIA else "world"
+
+
+def destination_of(book, participant):
+    if participant.country:
+        return destination_in(participant.country)
+    return "oceania" if continent_of(book, participant) == "OC" else "world"
+
+
+def address_cost(book, provider, spot):
+    """Micro-dollars an hour; some providers charge less for the address of a spot machine."""
+    usual = book.egress.address.get(provider, 0)
+    return book.egress.address.get(f"{provider}:spot", usual) if spot else usual
 
 
 def cloud_row(book, participant):
@@ -299,6 +337,7 @@ def egress_cost(book, placement, participants, region_row, tier, each):
 
 def participants_cost(book, participants, region_row, each):
     """Micro-dollars that those in public clouds pay to send `each` bytes."""
+    towards = destination_in(book.regions.country[region_row])
     cost = Fraction(0)
     for participant in participants:
         row = cloud_row(book, participant)
@@ -308,7 +347,7 @@ def participants_cost(book, participants, region_row, each):
         if its == book.regions.provider[region_row]:
             cost += between(book, row, region_row, each)
             continue
-        number = tariff_number(book, row, book.egress.tiers[its][0], "world")
+        number = tariff_number(book, row, book.egress.tiers[its][0], towards)
         if number is not None:
             cost += marginal(book.egress.tariffs[number], Fraction(0), each)
     return cost
@@ -328,23 +367,27 @@ def is_in(book, region_row, entry):
     return entry in (provider, name, f"{provider}:{name}", regions.country[region_row])
 
 
-def broken(book, question, today, price_row, rtts, seconds, usd, p_interruption):
+def broken(book, question, today, price_row, rtts, a_round, seconds, usd, p_interruption):
     """Names of the constraints that a candidate violates."""
     machines, prices = book.machines, book.prices
     machine, region = int(prices.machine[price_row]), int(prices.region[price_row])
     spot = bool(prices.spot[price_row])
     need, places = question.aggregator.need, question.aggregator.regions
     limits, placement = question.limits, question.placement
-    has_gpu = need.gpu is None or (
-        machines.gpus[machine] >= need.gpu.count and need.gpu.model in (None, machines.gpu[machine])
-    )
+    if need.gpu is None:
+        fits = machines.gpus[machine] == 0
+    else:
+        fits = machines.gpus[machine] >= need.gpu.count and need.gpu.model in (
+            None,
+            machines.gpu[machine],
+        )
     known = all(math.isfinite(rtt) for rtt in rtts)
     age = today - (date(1970, 1, 1) + timedelta(days=int(prices.dated[price_row])))
     holds = {
         "aggregator.need.vcpus": machines.vcpus[machine] >= need.vcpus,
         "aggregator.need.memory_mib": machines.memory_mib[machine] >= need.memory_mib,
         "aggregator.need.arch": need.arch is None or machines.arch[machine] == need.arch,
-        "aggregator.need.gpu": has_gpu,
+        "aggregator.need.gpu": fits,
         "aggregator.regions.allow": not places.allow
         or any(is_in(book, region, entry) for entry in places.allow),
         "aggregator.regions.deny": not any(is_in(book, region, entry) for entry in places.deny),
@@ -357,6 +400,7 @@ def broken(book, question, today, price_row, rtts, seconds, usd, p_interruption)
         or not known
         or max(rtts) <= limits.max_rtt_ms,
         "limits.deadline": seconds <= limits.deadline,
+        "limits.round": a_round <= limits.round,
         "limits.budget_usd": limits.budget_usd is None or usd <= limits.budget_usd,
         "limits.max_interruption": limits.max_interruption is None
         or p_interruption <= limits.max_interruption,
@@ -373,14 +417,15 @@ def hazard(question, book, price_row):
     if not book.prices.spot[price_row]:
         return 0.0
     told = question.placement.interruptions_per_hour
-    return (float(book.prices.interruptions[price_row]) if told is None else told) / 3600
+    an_hour = float(book.prices.interruptions[price_row]) if told is None else told
+    return 0.0 if an_hour < NEGLIGIBLE else an_hour / 3600
 
 
-def candidate(book, question, participants, size, today, price_row, tier):
+def candidate(book, question, participants, rtts, size, today, price_row, tier):
+    """`rtts` are those of the participants to the region of the price."""
     prices, regions, machines = book.prices, book.regions, book.machines
     region, machine = int(prices.region[price_row]), int(prices.machine[price_row])
     provider = regions.provider[region]
-    rtts = [rtt_ms(book, participant, region) for participant in participants]
     each = [participant_s(p, rtt, size) for p, rtt in zip(participants, rtts, strict=True)]
     slowest = last_needed(each, question.quorum)
     a_round = round_s(participants, rtts, question.quorum, size, float(machines.nic_mbps[machine]))
@@ -398,8 +443,10 @@ def candidate(book, question, participants, size, today, price_row, tier):
     if math.isfinite(seconds):
         hours = Fraction(seconds) / 3600
         vm = int(prices.price[price_row]) * hours
-        address = book.egress.address.get(provider, 0) * hours
-        sent = size * question.rounds * (1 + Fraction(per_second) * Fraction(a_round))
+        address = address_cost(book, provider, bool(prices.spot[price_row])) * hours
+        sent = size * Fraction(
+            rounds_begun(a_round, question.rounds, placement.checkpoint_every, per_second)
+        )
         egress = egress_cost(book, placement, participants, region, tier, sent)
         pay = participants_cost(book, participants, region, sent)
     p_interruption = 0.0 if per_second == 0 else -math.expm1(-per_second * seconds)
@@ -428,17 +475,40 @@ def candidate(book, question, participants, size, today, price_row, tier):
         basis=int(prices.basis[price_row]),
         dated=int(prices.dated[price_row]),
         gco2=float(regions.gco2[region]),
-        violated=broken(book, question, today, price_row, rtts, seconds, usd, p_interruption),
+        violated=broken(
+            book, question, today, price_row, rtts, a_round, seconds, usd, p_interruption
+        ),
     )
+
+
+def tiers_in(book, region_row):
+    """The default of its provider, and others where they have a price."""
+    first, *others = book.egress.tiers[book.regions.provider[region_row]]
+    return [first, *(one for one in others if (region_row, one, "world") in book.egress.internet)]
 
 
 def evaluate(book, question, participants, *, model_bytes, today):
     """Every candidate: price row by price row, and for each the network tiers of its provider."""
-    return [
-        candidate(book, question, participants, model_bytes, today, price_row, tier)
-        for price_row in range(len(book.prices))
-        for tier in book.egress.tiers[book.regions.provider[int(book.prices.region[price_row])]]
+    rtts = [
+        [rtt_ms(book, participant, region) for participant in participants]
+        for region in range(len(book.regions))
     ]
+    found = []
+    for price_row, region in enumerate(book.prices.region.tolist()):
+        for tier in tiers_in(book, region):
+            found.append(
+                candidate(
+                    book,
+                    question,
+                    participants,
+                    rtts[region],
+                    model_bytes,
+                    today,
+                    price_row,
+                    tier,
+                )
+            )
+    return found
 
 
 # Choosing
@@ -482,16 +552,16 @@ def scale(candidates, placement):
     best = front(candidates)
     costs, times = [one.total for one in best], [Fraction(one.seconds) for one in best]
     weight = Fraction(placement.balance)
-    per_micro_usd = weight * per(costs)
+    per_micro_usd = weight * per(costs, least=1_000_000)
     per_second = (1 - weight) * per(times)
     return Scale(per_micro_usd, per_second, per_micro_usd * min(costs) + per_second * min(times))
 
 
-def per(values):
+def per(values, least=0):
     """One part of the way from the best to the worst, or of the best where that is longer: what
-    differs by less than the best itself is not blown up."""
-    measure = max(max(values) - min(values), min(values))
-    return 1 / measure if measure else Fraction(0)
+    differs by less than the best itself is not blown up, nor is what differs by cents."""
+    measure = max(max(values) - min(values), min(values), least)
+    return 1 / Fraction(measure) if measure else Fraction(0)
 
 
 def tie_key(one, score=Fraction(0)):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import threading
 import tracemalloc
+from dataclasses import dataclass
 from decimal import Decimal
 
 import boto3
 import pytest
 from botocore.config import Config
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fedspan.domain.quotes import Quote, Shape, Wanted
 from fedspan.errors import Denied, InvalidRequest, ProviderError, Throttled
@@ -118,6 +122,7 @@ def test_awss_list_streams_through_little_memory(web, cloud):
         ("", "name no columns"),
         ("<html>\n" * 50, "name no columns"),
         ('"SKU","TermType"\n', "has no column Product Family"),
+        ('"' + "x" * 200_000, "line 1 is no CSV"),
     ],
 )
 def test_what_is_no_price_list_is_told(web, cloud, body, said):
@@ -135,19 +140,29 @@ def test_a_list_that_breaks_off_is_not_half_believed(web, cloud):
         aws(web, cloud).read(Wanted(("eu-west-1",), IRISH), NOW, quiet)
 
 
-@pytest.mark.parametrize("index", ['{"regions": {"a": {}}}', '{"regions": []}', "{}"])
+@pytest.mark.parametrize(
+    "index", ['{"regions": {"a": {}}}', '{"regions": {"a": null}}', '{"regions": []}', "{}"]
+)
 def test_an_index_of_another_form_is_told(web, cloud, index):
     cloud.says(REGION_INDEX, index)
 
-    with pytest.raises(ProviderError, match="is no index of regions"):
+    with pytest.raises(ProviderError, match="the index of regions: not of the known form"):
         aws(web, cloud).read(Wanted(("eu-west-1",), IRISH), NOW, quiet)
 
 
-def test_an_index_that_links_elsewhere_is_refused(web, cloud):
-    link = {"regionCode": "eu-west-1", "currentVersionUrl": "https://elsewhere.com/index.json"}
+@pytest.mark.parametrize(
+    "url, said",
+    [
+        ("https://elsewhere.com/index.json", "links to another host"),
+        ("https://[x", "a link in it is no URL"),
+        ("//127.0.0.1:99999/index.json", "a link in it is no URL"),
+    ],
+)
+def test_an_index_that_links_elsewhere_is_refused(web, cloud, url, said):
+    link = {"regionCode": "eu-west-1", "currentVersionUrl": url}
     cloud.says(REGION_INDEX, json.dumps({"regions": {"eu-west-1": link}}))
 
-    with pytest.raises(ProviderError, match="links to another host"):
+    with pytest.raises(ProviderError, match=said):
         aws(web, cloud).read(Wanted(("eu-west-1",), IRISH), NOW, quiet)
 
 
@@ -313,8 +328,10 @@ def test_a_refused_key_is_told_without_it(web, cloud):
 
 
 def sku(**changes):
-    """The recorded core of N2 on demand, with its price changed; then the second page."""
+    """The recorded core of N2 on demand, changed; then the second page."""
     page = json.loads(recorded("gcp_skus_1.json"))
+    if "serviceRegions" in changes:
+        page["skus"][0]["serviceRegions"] = changes.pop("serviceRegions")
     info = page["skus"][0]["pricingInfo"][0]
     expression = info["pricingExpression"]
     [tier] = expression["tieredRates"]
@@ -344,6 +361,13 @@ def test_an_odd_part_makes_an_odd_machine(web, cloud, changes, said):
     assert (str(quote.price.normalize()), quote.currency, quote.unit) == said
 
 
+def test_a_price_that_cannot_be_multiplied_is_told(web, cloud):
+    cloud.says(SKUS, sku(units="9e999999"))
+
+    with pytest.raises(ProviderError, match=r"gcp catalog: not of the known form \(Overflow\)"):
+        gcp(web, cloud).read(Wanted(("us-central1",), AMERICAN[:1]), NOW, quiet)
+
+
 def test_a_price_that_begins_tomorrow_is_not_todays(web, cloud):
     later = sku(effectiveTime="2026-11-21T00:00:00Z")
     cloud.says(SKUS, later)
@@ -359,6 +383,9 @@ def test_a_price_that_begins_tomorrow_is_not_todays(web, cloud):
         ("{}", "no list of skus"),
         (sku(tieredRates=[]), "not of the known form"),
         (sku(units="many"), "not of the known form"),
+        (sku(serviceRegions=None), "the regions of SKU [-0-9A-F]+ are not of the known form"),
+        (sku(serviceRegions=[["us-central1"]]), "the regions of SKU [-0-9A-F]+ are not"),
+        (sku(serviceRegions="us-central1"), "the regions of SKU [-0-9A-F]+ are not"),
         (recorded("gcp_skus_1.json")[:4000], "no whole JSON document"),
         (recorded("gcp_skus_1.json"), "more than 40 pages"),
     ],
@@ -467,6 +494,8 @@ def test_of_several_meters_a_primary_one_counts_and_the_newest(web, cloud):
     [
         ('{"Items": null}', "no list of Items"),
         ('{"Items": [], "NextPageLink": "https://elsewhere.com/"}', "links to another host"),
+        ('{"Items": [], "NextPageLink": "https://[x"}', "a link in it is no URL"),
+        ('{"Items": [], "NextPageLink": "//127.0.0.1:99999/"}', "a link in it is no URL"),
         (recorded("azure_westeurope_1.json")[:2000], "no whole JSON document"),
     ],
 )
@@ -498,3 +527,82 @@ def test_quotes_compare_by_what_they_say():
     assert Quote("a", "b", False, Decimal("0.10"), "c") == Quote(
         "a", "b", False, Decimal("0.1"), "c"
     )
+
+
+# Anything
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner),
+    max_leaves=4,
+)
+
+
+def spots(value, path=()):
+    """Where something stands inside a JSON value."""
+    inside = value.items() if isinstance(value, dict) else ()
+    inside = enumerate(value) if isinstance(value, list) else inside
+    for key, one in inside:
+        yield (*path, key)
+        yield from spots(one, (*path, key))
+
+
+def with_changed(value, path, new):
+    *owners, last = path
+    inside = value
+    for key in owners:
+        inside = inside[key]
+    inside[last] = new
+    return value
+
+
+@dataclass
+class Pages:
+    """As `Web`: a document after the other, the last again and again; of text, one."""
+
+    documents: list[object]
+    text: str = ""
+
+    def document(self, *_):
+        return self.documents.pop(0) if len(self.documents) > 1 else self.documents[0]
+
+    @contextlib.contextmanager
+    def lines(self, url, told):
+        yield iter(self.text.splitlines(keepends=True))
+
+
+def page(name):
+    return json.loads(recorded(name), parse_float=Decimal)
+
+
+SOURCES = {
+    "aws_region_index.json": (
+        lambda index: AwsPrices(Pages([index], recorded("aws_eu-west-1.csv")), lambda region: None),
+        Wanted(("eu-west-1",), IRISH),
+    ),
+    "gcp_skus_2.json": (
+        lambda skus: GcpCatalog(Pages([skus]), KEY),
+        Wanted(("us-central1",), AMERICAN),
+    ),
+    "azure_westeurope_2.json": (
+        lambda meters: AzureRetail(Pages([meters])),
+        Wanted(("westeurope",), DUTCH),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_whatever_stands_anywhere_in_an_answer_is_a_quote_or_a_provider_s_error(name, data):
+    source, wanted = SOURCES[name]
+    document = page(name)
+    path = data.draw(st.sampled_from(list(spots(document))))
+    read = source(with_changed(document, path, data.draw(anything))).read
+    try:
+        reading = read(wanted, NOW, quiet)
+    except ProviderError:
+        return
+
+    assert all(isinstance(one.price, Decimal) for one in reading.quotes)

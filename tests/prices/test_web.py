@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
+import requests
 
+from fedspan.domain.quotes import Quote
 from fedspan.errors import Denied, ProviderError, Throttled
-from fedspan.prices.web import beside, place
+from fedspan.prices.regions import each
+from fedspan.prices.web import beside, place, unreachable
+from tests.prices import serving
 from tests.prices.serving import Answer
 
 BUSY = Answer("busy", 429)
@@ -69,9 +74,26 @@ def test_what_will_not_change_is_told_at_once(web, cloud, status, kind):
     assert len(cloud.asked) == 1
 
 
-def test_nobody_listening_is_told_after_so_many_tries(web):
-    with pytest.raises(ProviderError, match=r"no answer after 5 tries \(ConnectionError\)"):
-        web.document("http://127.0.0.1:9/a")
+@pytest.mark.parametrize("host", ["127.0.0.1:9", "nobody.invalid"])
+def test_without_a_network_nothing_is_tried_again(web, pauses, host):
+    with pytest.raises(ProviderError, match=r"cannot be reached .*; no network\?") as raised:
+        web.document(f"http://{host}/a")
+
+    assert f"http://{host}/a: " in str(raised.value)
+    assert unreachable(raised.value)
+    assert pauses == []
+
+
+def test_a_host_that_answered_before_is_tried_again(web, pauses):
+    with serving.cloud() as gone:
+        gone.says("/a", "{}")
+        web.document(f"{gone.url}/a")
+    web.close()
+    with pytest.raises(ProviderError, match="cannot be reached") as raised:
+        web.document(f"{gone.url}/a")
+
+    assert unreachable(raised.value)
+    assert pauses == [1, 2, 4, 8]
 
 
 def test_a_redirect_is_not_followed_with_the_key(web, cloud):
@@ -148,5 +170,56 @@ def test_a_link_leads_to_the_same_host_only():
             beside(here, link)
 
 
-def test_a_place_is_told_without_its_query():
+@pytest.mark.parametrize("link", ["https://[x", "https://prices.azure.com:99999/x", "//[::/x"])
+def test_a_link_that_is_no_url_is_told(link):
+    with pytest.raises(
+        ProviderError, match=r"^https://prices\.azure\.com/a: a link in it is no URL"
+    ):
+        beside("https://prices.azure.com/a", link)
+
+
+def test_a_number_beyond_all_numbers_is_told(web, cloud):
+    cloud.says("/a", '{"price": 1e99999999999999999999}')
+
+    with pytest.raises(ProviderError, match="no whole JSON document"):
+        web.document(f"{cloud.url}/a")
+
+
+def test_a_place_is_told_with_its_port_and_without_its_query():
     assert place("https://a.b/c?key=hush#d") == "https://a.b/c"
+    assert place("http://me:hush@[::1]:8080/c?hush") == "http://[::1]:8080/c"
+
+
+@pytest.fixture
+def asked_of():
+    """Regions by the number of the one whose host is gone."""
+
+    def ask(gone):
+        asked = []
+
+        def read(number, region):
+            asked.append(region)
+            if number == gone:
+                raise ProviderError("gone") from requests.ConnectTimeout()
+            return [Quote(region, "m", False, Decimal(1), "list")]
+
+        return asked, lambda: each(["a", "b", "c"], read)
+
+    return ask
+
+
+def test_a_host_that_cannot_be_reached_is_not_asked_for_each_region(asked_of):
+    asked, ask = asked_of(gone=0)
+    with pytest.raises(ProviderError, match="gone"):
+        ask()
+
+    assert asked == ["a"]
+
+
+def test_what_was_read_before_the_network_went_is_kept(asked_of):
+    asked, ask = asked_of(gone=1)
+    quotes, notes = ask()
+
+    assert asked == ["a", "b"]
+    assert [one.region for one in quotes] == ["a"]
+    assert notes == ["gone", "and 1 more regions were not asked for"]

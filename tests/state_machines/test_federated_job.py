@@ -211,7 +211,7 @@ def test_a_lost_aggregator_is_replaced_and_training_goes_on(running: Running) ->
 
 def test_no_capacity_fails_the_job_cleanly(running: Running) -> None:
     app = running.app
-    running.world.cloud.fail_next = NoCapacity("sold out")
+    running.world.cloud.fail_launch = [NoCapacity("sold out")]
     job = submit(app, spec()).id
 
     done = ended(app, job)

@@ -17,7 +17,7 @@ from fedspan.domain.reports import AggregatorReport, Phase, SiteReport
 from fedspan.domain.rounds import Checkpoint, Metrics, Participation, Round, Status
 from fedspan.domain.sites import Dataset, Site
 from fedspan.domain.spec import JobSpec
-from fedspan.errors import FedspanError
+from fedspan.errors import Denied, FedspanError
 from fedspan.objects.folder import FolderObjects
 from fedspan.providers.memory import MemoryProvider
 from fedspan.services.sites import register_site
@@ -47,6 +47,8 @@ class StillExecutions:
     started: dict[str, dict[str, Any]] = field(default_factory=dict)
     told: list[tuple[str, str]] = field(default_factory=list)
     refuse: FedspanError | None = None
+    unknown: set[str] = field(default_factory=set)
+    """Of these nobody may know whether they run."""
 
     def start(self, name: str, payload: dict[str, Any]) -> None:
         if self.refuse is not None:
@@ -55,6 +57,8 @@ class StillExecutions:
         self.started.setdefault(name, payload)
 
     def alive(self, name: str) -> bool:
+        if name in self.unknown:
+            raise Denied(f"not to be asked about {name}")
         return name in self.started
 
     def succeed(self, token: str, output: dict[str, Any]) -> bool:

@@ -127,11 +127,9 @@ def test_the_approved_candidate_is_launched(asking: Asking, number: int) -> None
     assert machine.offer == wanted
     assert job.placement is not None and job.placement.approval is not None
     assert job.placement.chosen == number - 1
-    assert job.placement.approval.model_dump() == {
-        "candidate": number,
-        "by": "operator",
-        "at": asking.world.clock(),
-    }
+    approval = job.placement.approval
+    assert (approval.candidate, approval.offer) == (number, wanted)
+    assert (approval.by, approval.at) == ("operator", asking.world.clock())
     assert asking.codes[2:] == ["Approved", "AggregatorPlaced", "AggregatorLaunched"]
 
 
@@ -315,8 +313,10 @@ def test_a_wait_ends_just_past_the_deadline_and_by_its_name(asking: Asking) -> N
         asking.say(1)
 
 
-def test_a_replaced_aggregator_is_not_approved_again(asking: Asking) -> None:
-    app = asking.world.app
+def test_a_replaced_aggregator_goes_where_it_was_approved_and_nobody_is_asked(
+    asking: Asking,
+) -> None:
+    app, approved = asking.world.app, asking.offer(2)
     asking.say(2)
     steps.launch(app, asking.id)
     report_aggregator(app, aggregator_says(asking.id, 1, Phase.READY))
@@ -331,4 +331,5 @@ def test_a_replaced_aggregator_is_not_approved_again(asking: Asking) -> None:
     assert job.placement is not None and job.placement.epoch == 2
     assert job.placement.approval is not None and job.placement.approval.candidate == 2
     assert job.aggregator is not None and job.aggregator.launched is not None
+    assert job.aggregator.offer == approved
     assert asking.codes.count("ApprovalAwaited") == 1

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from fedspan.domain.countries import COUNTRIES
 from fedspan.errors import Corrupt
 from fedspan.placement.book import (
+    ASSUMED_MBPS_PER_VCPU,
     BASES,
     EPOCH,
     LADDER,
@@ -27,13 +28,14 @@ from fedspan.placement.book import (
     Regions,
     Source,
     Tariff,
+    assumed_mbps,
 )
 from fedspan.placement.book_file import read, write
 from fedspan.services.books import shipped
 from tools.make_book import distances, left_out
 
 PROVIDERS = ("aws", "gcp", "höm")
-LICENCES = {"Apache-2.0", "MIT", "published price list"}
+LICENCES = {"Apache-2.0", "MIT", "CC-BY-4.0", "published price list"}
 
 texts = st.text(max_size=8)
 money = st.integers(1, 10**12)
@@ -152,15 +154,15 @@ def anchors(draw, sources):
     upper = np.triu(upper.reshape(size, size), 1)
     rtt = upper + upper.T
     np.fill_diagonal(rtt, math.nan)
-    bands = draw(st.integers(1, 3))
+    bands = sorted(draw(st.sets(positive, min_size=1, max_size=3)))
     return Anchors(
         name=words(draw, size),
         latitude=column(draw, st.floats(-90, 90), size, np.float64),
         longitude=column(draw, st.floats(-180, 180), size, np.float64),
         rtt_ms=rtt,
         slopes={**draw(st.dictionaries(texts, positive, max_size=3)), "*": draw(positive)},
-        band_km=column(draw, positive, bands, np.float64),
-        band_ms=column(draw, positive, bands, np.float64),
+        band_km=np.array(bands),
+        band_ms=column(draw, positive, len(bands), np.float64),
         source=draw(st.sampled_from(sources)),
     )
 
@@ -297,6 +299,11 @@ def hashed(file):
     return unhashed.replace(b'"sha256":""', b'"sha256":"%s"' % digest, 1)
 
 
+@pytest.fixture(scope="module")
+def small_text(small):
+    return write(small)
+
+
 @pytest.fixture
 def file(small):
     return json.loads(write(small))
@@ -417,21 +424,46 @@ DAMAGES = {
     "steps": (("egress", "tariffs", 0, 2, 0, 0), 200, "not 0 and rising"),
     "tariff price": (("egress", "tariffs", 0, 2, 1, 1), -1, "egress: prices of s: -1 is less"),
     "between": (("egress", "between", "aws:eu-north-1"), [0, 1], "has 2 of 1 prices"),
+    "endless price": (
+        ("prices", "by_provider", "gcp", "on_demand", 0, 1, 0),
+        1e300,
+        r"e2-medium costs 1e\+300, no positive whole price",
+    ),
+    "flag": (("regions", 0, 5), 2, "regions: eu: 2 is neither 0 nor 1"),
+    "title": (("sources", "s", 0), None, "sources: s: holds what is no text"),
+    "tier": (("egress", "internet", 0, 0), 5, "egress: tier 5 to 'world': holds what is no text"),
+    "tier of lists": (("egress", "internet", 0, 0), [], r"egress: tier \[\] to 'world'"),
+    "destination": (("egress", "internet", 0, 1), None, "egress: tier '' to None: holds"),
+    "places": (("egress", "internet", 0, 3), "aws", "egress: tier '' to 'world': holds"),
+    "half a tariff": (("egress", "internet", 0, 2), 0.0, "holds what is no whole number"),
+    "tiers": (("egress", "tiers", "aws"), [None], "egress: tiers of aws: holds what is no text"),
+    "tiers as text": (("egress", "tiers", "gcp"), "ab", "egress: tiers of gcp: holds what is no"),
+    "source of a figure": (
+        ("egress", "sources", "address:aws"),
+        ["s"],
+        "egress: source of address:aws: holds what is no text",
+    ),
+    "number as source": (
+        ("egress", "sources", "address:aws"),
+        7,
+        "egress: source of address:aws: holds what is no text",
+    ),
+    "source of a tariff": (("egress", "tariffs", 0, 1), {}, "source of a tariff: holds what is no"),
+    "start missing": (("egress", "tariffs", 0, 2, 1, 0), None, "not 0 and rising"),
     "address": (("egress", "address", "aws"), 0.5, "address of aws: holds what is no whole"),
     "triangle": (("anchors", "rtt_ms", 0), [], "no triangle over 2 places"),
     "rtt": (("anchors", "rtt_ms", 0, 0), -1, "round-trip time is not positive"),
     "slopes": (("anchors", "slopes"), {"EU-NA": 3}, r"\(\"\*\"\) is missing"),
     "bands": (("anchors", "band_ms"), [1, 2], "1 distances but 2 errors"),
+    "band": (("anchors", "band_km", 0), None, "distances do not rise from 0"),
+    "source of anchors": (("anchors", "source"), ["s"], "anchors: source: holds what is no text"),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_book_with_a_wrong_figure_names_it(file, damage):
     path, value, message = DAMAGES[damage]
-    inside = file
-    for key in path[:-1]:
-        inside = inside[key]
-    inside[path[-1]] = value
+    changed(file, path, value)
 
     with pytest.raises(Corrupt, match=message):
         read(hashed(file))
@@ -443,6 +475,90 @@ def test_a_book_that_lacks_a_table_names_it(file, table):
 
     with pytest.raises(Corrupt, match=f"lacks or does not know '{table}'"):
         read(hashed(file))
+
+
+def test_a_number_without_end_is_refused(file):
+    data = (
+        json.dumps({**file, "sha256": ""}).replace("120.5", "1e999").replace(', "sha256": ""', "")
+    )
+    unhashed = data[:-1].encode() + b',"sha256":""}'
+    digest = hashlib.sha256(unhashed).hexdigest().encode()
+
+    with pytest.raises(Corrupt, match="anchors: round-trip times: holds what is no number"):
+        read(unhashed.replace(b'"sha256":""', b'"sha256":"%s"' % digest, 1))
+
+
+def test_what_was_read_cannot_be_written_to(small):
+    book = read(write(small))
+    parts = (book.regions, book.machines, book.prices, book.egress, book.anchors)
+    arrays = [one for part in parts for one in vars(part).values() if isinstance(one, np.ndarray)]
+
+    assert len(arrays) > 20
+    assert not any(one.flags.writeable for one in arrays)
+    with pytest.raises(ValueError, match="read-only"):
+        book.prices.price[0] = 1
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner),
+    max_leaves=4,
+)
+
+
+def spots(value, path=()):
+    """Where something stands inside a JSON value."""
+    inside = value.items() if isinstance(value, dict) else ()
+    inside = enumerate(value) if isinstance(value, list) else inside
+    for key, one in inside:
+        yield (*path, key)
+        yield from spots(one, (*path, key))
+
+
+def is_refused_or_a_book(file):
+    """A book that can be written, too."""
+    try:
+        book = read(hashed(file))
+    except Corrupt:
+        return True
+    return read(write(book)).regions.name == book.regions.name
+
+
+@settings(deadline=None, max_examples=400)
+@given(data=st.data())
+def test_whatever_stands_anywhere_in_a_file_makes_a_book_or_is_refused(small_text, data):
+    file = json.loads(small_text)
+    path = data.draw(st.sampled_from(sorted(spots(file), key=str)))
+    changed(file, path, data.draw(anything))
+
+    assert is_refused_or_a_book(file)
+
+
+@settings(deadline=None, max_examples=25)
+@given(data=st.data())
+def test_whatever_stands_anywhere_in_the_shipped_file_makes_a_book_or_is_refused(data):
+    file = json.loads(shipped_bytes())
+    path: tuple = ()
+    inside = file
+    while isinstance(inside, dict | list) and inside and (not path or data.draw(st.booleans())):
+        keys = list(inside) if isinstance(inside, dict) else range(len(inside))
+        path = (*path, data.draw(st.sampled_from(keys)))
+        inside = inside[path[-1]]
+    changed(file, path, data.draw(anything))
+
+    assert is_refused_or_a_book(file)
+
+
+def changed(file, path, value):
+    *owners, last = path
+    inside = file
+    for key in owners:
+        inside = inside[key]
+    inside[last] = value
+
+
+def shipped_bytes():
+    return resources.files("fedspan.placement").joinpath("book.json").read_bytes()
 
 
 def test_a_region_there_twice_is_refused(file):
@@ -465,7 +581,7 @@ def places(book):
 
 
 def test_the_shipped_book_is_the_same_bytes_after_reading_and_writing(book):
-    data = resources.files("fedspan.placement").joinpath("book.json").read_bytes()
+    data = shipped_bytes()
 
     assert write(book) == data
     assert len(data) < 400_000
@@ -560,6 +676,9 @@ def test_every_place_that_sells_machines_says_what_sending_costs(book):
     providers = np.array(book.regions.provider)
     for row in np.unique(book.prices.region).tolist():
         for tier in book.egress.tiers[providers[row]]:
+            if tier == "standard" and book.regions.continent[row] not in ("NA", "EU"):
+                assert (row, tier, "world") not in book.egress.internet, "nobody is sure of it"
+                continue
             tariff = book.egress.tariffs[book.egress.internet[row, tier, "world"]]
             assert tariff.price[0] == 0, "what is free comes first"
             assert tariff.starts[1] in (100, 1, 200)
@@ -570,13 +689,51 @@ def test_every_place_that_sells_machines_says_what_sending_costs(book):
     assert not np.diag(book.egress.between).any()
 
 
-def test_machines_without_a_stated_network_have_an_assumed_one(book):
-    machines = book.machines
-    assumed = machines.nic_assumed
+def test_standard_tier_is_offered_where_its_price_is_cited(book):
+    egress, regions = book.egress, book.regions
+    offered = {regions.name[row] for row, tier, _ in egress.internet if tier == "standard"}
+    premium = {regions.name[row] for row, tier, _ in egress.internet if tier == "premium"}
 
-    assert {machines.provider[row] for row in np.flatnonzero(~assumed)} == {"aws"}
-    assert machines.nic_mbps[assumed].max() == 10_000
-    assert machines.nic_mbps[machines.name.index("e2-standard-2")] == 780
+    assert {"us-central1", "europe-west4"} <= offered
+    assert not offered & {"asia-east1", "southamerica-east1", "australia-southeast1", "me-west1"}
+    assert len(offered) < len(premium) == regions.provider.count("gcp")
+
+
+def test_an_address_of_googles_spot_machines_costs_half(book):
+    egress = book.egress
+
+    assert egress.address == {"aws": 5000, "gcp": 5000, "azure": 5000, "gcp:spot": 2500}
+    assert {f"address:{name}" for name in egress.address} <= egress.sources.keys()
+    assert "Spot" in book.sources[egress.sources["address:gcp:spot"]].title
+
+
+def test_machines_send_what_their_provider_documents(book):
+    """By hand, from the providers' pages."""
+    mbps = dict(zip(book.machines.name, book.machines.nic_mbps.tolist(), strict=True))
+    gcp = [mbps[name] for name in mbps if book.machines.provider[row_of(book, name)] == "gcp"]
+
+    assert mbps["m5.large"] == 750
+    assert mbps["e2-medium"] == 2_000
+    assert mbps["e2-standard-2"] == mbps["e2-highcpu-2"] == 4_000
+    assert mbps["n2-standard-16"] == mbps["a2-highgpu-8g"] == max(gcp) == 7_000
+    assert mbps["Standard_F2s_v2"] == 5_000
+    assert mbps["Standard_D4s_v4"] == 10_000
+    assert mbps["Standard_E16as_v6"] == 16_000
+    assert mbps["Standard_ND96asr_v4"] == 24_000
+    assert {f"nic:{provider}" for provider in ("aws", "gcp", "azure")} <= book.egress.sources.keys()
+
+
+def row_of(book, name):
+    return book.machines.name.index(name)
+
+
+def test_a_network_nobody_documents_is_assumed_from_the_vcpus(book):
+    machines = book.machines
+    assumed = {machines.name[row] for row in np.flatnonzero(machines.nic_assumed)}
+
+    assert assumed == {f"Standard_B{size}" for size in ("2s", "2ms", "4ms", "8ms", "16ms")}
+    assert machines.nic_mbps[row_of(book, "Standard_B4ms")] == 4 * ASSUMED_MBPS_PER_VCPU
+    assert assumed_mbps(64) == 10_000
 
 
 def test_shipped_anchors_are_regions_and_faster_than_light_nowhere(book):

@@ -13,6 +13,7 @@ from fedspan.domain.quotes import Interface, Quote, Reading, Wanted
 from fedspan.errors import Conflict, Corrupt, Denied, FedspanError, InvalidRequest, ProviderError
 from fedspan.placement.book_file import write
 from fedspan.placement.contents import chosen, listed
+from fedspan.prices.gcp import GcpCatalog
 from fedspan.services import books
 from fedspan.services.refresh_book import refresh
 from tests.support.world import world
@@ -156,6 +157,39 @@ def test_a_source_that_fails_is_named_and_the_others_count(app):
     assert done.notes == ("azure: uksouth failed",)
     assert price_of(books.current(app), "westeurope", "Standard_D2s_v5") == 120_000
     assert price_of(books.current(app)) == price_of(books.shipped())
+
+
+def test_an_answer_nobody_understands_ends_only_its_provider(app):
+    odd = GcpCatalog(OnePage({"skus": [{"serviceRegions": None, **CORE_OF_N2}]}), "key")
+    done = refresh(app, {"gcp": odd, "azure": Says("azure", [holland()])})
+
+    assert done.failed == {"gcp": "gcp: the regions of SKU 1-2 are not of the known form"}
+    assert price_of(books.current(app), "westeurope", "Standard_D2s_v5") == 120_000
+
+
+CORE_OF_N2 = {
+    "skuId": "1-2",
+    "description": "N2 Instance Core running in Americas",
+    "category": {"usageType": "OnDemand"},
+    "pricingInfo": [
+        {
+            "pricingExpression": {
+                "usageUnit": "h",
+                "tieredRates": [{"unitPrice": {"currencyCode": "USD", "units": "1"}}],
+            }
+        }
+    ],
+}
+
+
+@dataclass
+class OnePage:
+    """As `Web`."""
+
+    page: object
+
+    def document(self, *_):
+        return self.page
 
 
 def test_when_all_sources_fail_nothing_is_refreshed(app):

@@ -13,7 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedspan.errors import InvalidRequest
-from fedspan.placement.makespan import NEVER, expected_seconds, p_interruption, young_daly
+from fedspan.placement.makespan import (
+    NEVER,
+    expected_rounds,
+    expected_seconds,
+    p_interruption,
+    young_daly,
+)
 from fedspan.placement.replay import (
     Place,
     Policy,
@@ -48,19 +54,20 @@ def test_without_interruptions_a_job_takes_its_work_and_a_last_shorter_stretch_i
 
 @pytest.mark.parametrize("hazard", [1e-320, 1e-200, 1e-28, 1e-26, 1e-12])
 def test_ever_rarer_interruptions_come_to_none(hazard):
-    assert expected_seconds(90, 10, 3, 60, 2, hazard, 120, 3600) == pytest.approx(698, rel=1e-12)
+    assert expected_seconds(90, 10, 3, 60, 2, hazard, 120, 3600) == pytest.approx(698, rel=1e-11)
 
 
 def test_seldom_interruptions_add_what_they_cost_times_their_chance():
     added = expected_seconds(90, 10, 10, 60, 8, 1e-6, 120, 3600) - 698
 
-    assert added == pytest.approx(1e-6 / HOUR * 608 * (608 / 2 + 120 + 3600), rel=1e-3)
+    in_setup, in_work = 90 * (90 / 2 + 3600), 608 * (608 / 2 + 120 + 3600)
+    assert added == pytest.approx(1e-6 / HOUR * (in_setup + in_work), rel=1e-3)
 
 
 def test_what_no_float_holds_is_infinite():
     assert expected_seconds(90, 10, 10, 1e6, 2, 50.0, 120, 0) == math.inf
     assert expected_seconds(90, 10, 10, 1e6, 2, 50.0, 0, 0) == math.inf
-    assert expected_seconds(90, 10, 1, 0.0, 0, 1e200, 0, 0) == 90
+    assert expected_seconds(0, 10, 1, 0.0, 0, 1e200, 0, 0) == 0
 
 
 HAZARDS = st.floats(0, 20)
@@ -104,13 +111,16 @@ def test_the_closed_form_is_what_single_runs_take_on_average():
     chance = random.Random(3)
     hazard, recovery, outage = 1.4 / HOUR, 240.0, 1_800.0
 
-    def one_run():
-        spent = 60.0
-        for stretch in (3 * 200 + 30, 3 * 200 + 30, 1 * 200 + 30):
-            while (up := chance.expovariate(hazard)) < stretch:
-                spent += up + chance.expovariate(1 / outage) + recovery
-            spent += stretch
+    def in_one_piece(seconds, again=0.0):
+        spent = seconds
+        while (up := chance.expovariate(hazard)) < seconds:
+            spent += up + chance.expovariate(1 / outage)
+            spent += in_one_piece(again) if again else 0.0
         return spent
+
+    def one_run():
+        stretches = (3 * 200 + 30, 3 * 200 + 30, 1 * 200 + 30)
+        return in_one_piece(60.0) + sum(in_one_piece(one, recovery) for one in stretches)
 
     runs = [one_run() for _ in range(20_000)]
 
@@ -391,14 +401,6 @@ def test_quantiles_are_hours_that_a_run_had_even_when_some_are_never_done():
 # -- samples
 
 
-def lawful(work, hazard, outage_hours):
-    """Mean hours when losses may fall into a recovery too (setup 0): Daly's."""
-    per_second, lost = hazard / HOUR, HOUR / hazard + outage_hours * HOUR
-    growth = math.expm1(per_second * work.stretch_seconds)
-    many = work.rounds / work.stretch_rounds
-    return many * growth * math.exp(per_second * work.recovery_seconds) * lost / HOUR
-
-
 @pytest.mark.parametrize("hazard", [0.1, 0.6, 1.4])
 def test_samples_have_the_mean_of_the_closed_form(hazard):
     rng = np.random.default_rng(7)
@@ -415,14 +417,31 @@ def test_samples_of_more_outages_than_are_drawn_at_once_have_that_mean_too():
     assert near(hours, expected_seconds(0, 600 * 60, 1, 60.0, 0, 2.0, 0, 0.2 * HOUR) / HOUR)
 
 
-def test_samples_lose_machines_that_recover_and_the_closed_form_is_a_little_below():
+def test_samples_lose_machines_that_recover_as_the_closed_form_expects():
     rng = np.random.default_rng(8)
-    work = Work(240, 90.0, 4, 6.0, recovery_seconds=240.0)
+    work = Work(240, 90.0, 4, 6.0, 60.0, recovery_seconds=240.0)
     hours = sampled(rng, work, 1.4, 0.7, 20_000)
-    closed = float(expected_seconds(0, 240, 4, 90.0, 6.0, 1.4, 240.0, 0.7 * HOUR)) / HOUR
+    closed = float(expected_seconds(60.0, 240, 4, 90.0, 6.0, 1.4, 240.0, 0.7 * HOUR)) / HOUR
 
-    assert near(hours, lawful(work, 1.4, 0.7))
-    assert 0.9 * hours.mean() < closed < hours.mean()
+    assert near(hours, closed)
+
+
+def test_rounds_begun_are_those_of_single_runs():
+    chance, risk = random.Random(4), 0.8 / HOUR * 300.0
+
+    def begun():
+        count = 0
+        for stretch in (5, 5, 2):
+            done = 0
+            while done < stretch:
+                count += 1
+                done = done + 1 if chance.expovariate(risk) >= 1 else 0
+        return count
+
+    runs = [begun() for _ in range(20_000)]
+
+    assert near(runs, expected_rounds(12, 5, 300.0, 0.8))
+    assert expected_rounds(12, 5, 300.0, 0.0) == 12
 
 
 @pytest.mark.parametrize(("hazard", "outage"), [(0.3, 0.5), (1.4, 1.0)])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fedspan.domain.quotes import Interface, Quote, Shape, Wanted
-from fedspan.placement.book import EPOCH, Machines, Prices, Regions
+from fedspan.placement.book import EPOCH, UNRANKED, Machines, Prices, Regions
 from fedspan.placement.book_file import read, write
 from fedspan.placement.contents import ages, chosen, listed, shares
 from fedspan.placement.revision import Offer, compare, revise, wanted
@@ -135,16 +135,41 @@ def test_what_a_revision_did_is_counted(book):
     assert (tally.kept, tally.strange) == (2, 3)
 
 
-def test_a_new_spot_price_has_the_risk_of_its_provider(book):
-    made = revised(book, quote("0.05", "far", spot=True))
+def test_a_new_spot_price_has_the_risk_of_what_nobody_ranks(book):
+    made = revised(book, quote("0.02", spot=True), quote("0.05", "far", spot=True))
 
-    assert found(made.book, region="far", spot=True).interruptions == 0.4
+    assert found(made.book, region="far", spot=True).interruptions == UNRANKED["aws"]
+    assert found(made.book, spot=True).interruptions == 0.4
+    assert found(revised(book, quote("0.3", "far", "large")).book, region="far").interruptions == 0
 
 
-def test_a_provider_without_known_risk_gets_the_worst_of_all(book):
-    made = revised(book, quote("0.02", "west", "D2", spot=True), provider="azure")
+@pytest.mark.parametrize("provider", ["azure", "gcp"])
+def test_the_first_spot_prices_of_a_provider_have_its_own_risk(provider):
+    whole = shipped()
+    asked = wanted(whole, provider)
+    known = {(one, place) for one, place, spot in offered(whole) if spot}
+    machine, region = next(
+        (one.name, place)
+        for one in asked.machines
+        for place in asked.regions
+        if (one.name, place) not in known and one.gpu == ""
+    )
+    quotes = [Quote(region, machine, True, Decimal("0.02"), "aws-api")]
+    made = revise(whole, {provider: (asked, quotes)}, [API], TODAY, force=True)
 
-    assert found(made.book, region="west", machine="D2", spot=True).interruptions == 0.4
+    assert (
+        found(made.book, region=region, machine=machine, spot=True).interruptions
+        == (UNRANKED[provider])
+    )
+
+
+def offered(book):
+    return zip(
+        np.array(book.machines.name)[book.prices.machine].tolist(),
+        np.array(book.regions.name)[book.prices.region].tolist(),
+        book.prices.spot.tolist(),
+        strict=True,
+    )
 
 
 @pytest.mark.parametrize(

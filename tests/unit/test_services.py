@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from fedspan.domain.jobs import ENDED, MOVES, JobState, Progress, move
 from fedspan.domain.machines import Machine
@@ -35,6 +36,7 @@ from fedspan.services.report_site import report_site
 from fedspan.services.resume import resume, still_carries
 from fedspan.services.sites import delete_site, register_site
 from fedspan.services.submit import submit
+from fedspan.stores.base import Put
 from tests.support.world import (
     Clock,
     World,
@@ -414,6 +416,35 @@ class TestWhatAReviewFound:
         assert sweep.sweep(here.app)["revived"] == [job]
         assert set(here.app.executions.started) == {f"{job}-2"}  # type: ignore[attr-defined]
 
+    def test_a_job_that_cannot_be_carried_on_keeps_no_other(self, here: World) -> None:
+        jobs = [submit(here.app, spec()).id for _ in range(4)]
+        executions = here.app.executions
+        executions.started.clear()  # type: ignore[attr-defined]
+        executions.unknown.add(f"{jobs[0]}-1")  # type: ignore[attr-defined]
+        damaged = here.app.jobs.get(jobs[1])
+        put = here.app.jobs.put(damaged.value, jobs[1], expected=damaged.version)
+        here.store.write([Put(put.key, "{", put.expected)])
+        here.clock.tick(61)
+        with capture_logs() as logged:
+            assert sweep.sweep(here.app)["revived"] == jobs[2:]
+
+        failed = [line for line in logged if line["event"] == "NotRevived"]
+        assert [line["job"] for line in failed] == jobs[:2]
+        assert failed[0]["error"].startswith("Denied: ")
+
+    def test_a_machine_of_a_job_that_cannot_be_read_keeps_no_other(self, here: World) -> None:
+        job = launched(here)
+        damaged = here.app.jobs.get(job)
+        put = here.app.jobs.put(damaged.value, job, expected=damaged.version)
+        here.store.write([Put(put.key, "{", put.expected)])
+        here.cloud.launch("unknown-job", _spec_of(here))
+        with capture_logs() as logged:
+            swept = sweep.sweep(here.app)
+
+        assert swept["removed"] == ["stray"]
+        assert len(swept["stuck"]) == 4  # type: ignore[arg-type]
+        assert {line["job"] for line in logged} == {job}
+
     @pytest.mark.parametrize(
         ("code", "told"),
         [
@@ -536,7 +567,9 @@ class TestWhatAReviewFound:
         ending.give_up(here.app, job, {"Error": "NoCapacity", "Cause": "sold out"})
         ending.tear_down(here.app, job)
 
-        assert here.app.jobs.get(job).value.cost == 30_000
+        ended = here.app.jobs.get(job).value
+        assert ended.aggregator is not None
+        assert ended.cost == ended.aggregator.offer.price > 0
 
     def test_no_path_of_a_site_travels_and_none_changes_under_a_job(self, here: World) -> None:
         job = launched(here)

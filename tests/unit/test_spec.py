@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedspan.domain.parsing import nearest, parsed
+from fedspan.domain.parsing import MOST_LISTED, MOST_SEARCHED, nearest, parsed, refused
+from fedspan.domain.placements import PlacementQuestion
 from fedspan.domain.seeds import derive
-from fedspan.domain.spec import JobSpec, seconds
+from fedspan.domain.spec import MOST_PARTICIPANTS, JobSpec, seconds
 from fedspan.errors import InvalidRequest
 from tests.support.world import spec, spec_document
 
@@ -50,8 +51,43 @@ from tests.support.world import spec, spec_document
         ({"data": {"dataset": "d", "holdout": 1}}, "data.holdout: input should be less than 1"),
         ({"notify": [{"webhook": "ftp://x"}]}, "is no address; write https://host/path"),
         ({"notify": [{"webhook": "http://["}]}, "notify.0.webhook"),
-        ({"limits": {"deadline": "60d"}}, "limits.deadline: input should be less than or equal"),
+        ({"limits": {"deadline": "60d"}}, "limits.deadline: must be at most 7 days, got 60 days"),
         ({"seed": -1}, "seed: input should be greater than or equal to 0"),
+        ({"rounds": 10**6 + 1}, "rounds: input should be less than or equal to 1000000"),
+        (
+            {"placement": {"checkpoint_every": 10**6 + 1}},
+            "placement.checkpoint_every: input should be less than or equal to 1000000",
+        ),
+        (
+            {"placement": {"model_bytes": 10**13 + 1}},
+            "placement.model_bytes: input should be less than or equal to 10000000000000",
+        ),
+        (
+            {"placement": {"egress_used_gb": {"aws": 1e9 + 1}}},
+            "placement.egress_used_gb.aws: input should be less than or equal to 1000000000",
+        ),
+        (
+            {"placement": {"egress_used_gb": {"aws": -1}}},
+            "placement.egress_used_gb.aws: input should be greater than or equal to 0",
+        ),
+        (
+            {"placement": {"egress_used_gb": {"aws": float("nan")}}},
+            "placement.egress_used_gb.aws: input should be a",
+        ),
+        ({"aggregator": {"need": {"vcpus": 10**9 + 1}}}, "aggregator.need.vcpus: input should be"),
+        ({"aggregator": {"need": {"memory_mib": 10**9 + 1}}}, "aggregator.need.memory_mib: input"),
+        (
+            {"aggregator": {"need": {"gpu": {"count": 10**6 + 1}}}},
+            "aggregator.need.gpu.count: input should be less than or equal to 1000000",
+        ),
+        (
+            {"participants": [f"site-{n}" for n in range(MOST_PARTICIPANTS + 1)]},
+            "participants: has more than 10,000 entries",
+        ),
+        (
+            {"participants": [f"site-{n:02}" for n in range(15)] * 2},
+            "site-08, site-09 and 5 more is named twice",
+        ),
     ],
 )
 def test_a_fault_is_named_with_what_would_be_right(changes: dict[str, Any], said: str) -> None:
@@ -109,6 +145,56 @@ def test_the_nearest_word_is_offered_or_all_of_them() -> None:
     assert nearest("acuracy", ["accuracy", "f1"]) == "; did you mean 'accuracy'?"
     assert nearest("zzz", ["accuracy", "f1"]) == "; known: accuracy, f1"
     assert nearest("zzz", []) == ""
+
+
+def test_of_many_known_words_only_the_nearest_is_told() -> None:
+    some = [f"word-{n:04}" for n in range(MOST_LISTED + 1)]
+
+    assert nearest("zzz", some) == ""
+    assert nearest("wrod-0003", some) == "; did you mean 'word-0003'?"
+    assert nearest("wrod-0003", [f"word-{n:04}" for n in range(MOST_SEARCHED + 1)]) == ""
+    assert nearest("word-0003" * 100_000, some) == ""
+
+
+def test_of_many_faults_the_first_are_told_and_only_they_are_put_in_words() -> None:
+    asked = []
+
+    def sentence(fault: int) -> str:
+        asked.append(fault)
+        return f"rounds: {fault} is wrong"
+
+    assert refused(range(20), sentence).problems[-1] == "rounds: 19 is wrong"
+    asked.clear()
+    problems = refused(range(10_000), sentence).problems
+
+    assert asked == list(range(20))
+    assert problems[-2:] == ("rounds: 19 is wrong", "and 9,980 more")
+
+
+def test_an_answer_to_a_question_that_is_wrong_ten_thousand_times_is_short() -> None:
+    wrong = {"name": "Seoul!", "latitude": 91, "longitude": "x", "country": "x" * 300, "k" * 999: 1}
+    with pytest.raises(InvalidRequest) as caught:
+        parsed(PlacementQuestion, {"rounds": 1, "participants": [wrong] * MOST_PARTICIPANTS})
+
+    assert len(caught.value.problems) == 21
+    assert caught.value.problems[20] == "and 49,980 more"
+    assert len(str(caught.value)) < 20_000
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"x" * 10**6: 1},
+        {"aggregator": {"purchase": "x" * 10**6}},
+        {"data": {"dataset": "x" * 10**6}},
+        {"notify": [{"webhook": "x" * 10**6}]},
+    ],
+)
+def test_what_is_long_is_not_repeated(changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        spec(**changes)
+
+    assert len(str(caught.value)) <= 2_000
 
 
 @given(st.integers(0, 2**63 - 1), st.text(max_size=8), st.integers(0, 10**6))

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from fedspan.access import Caller
 from fedspan.app import App
 from fedspan.domain.spec import MAX_SPEC_BYTES
-from fedspan.edge import JSON, PROBLEM, json_body, problem_document, told, whole_number
+from fedspan.edge import JSON, PROBLEM, a_word, json_body, problem_document, told, whole_number
 from fedspan.errors import FedspanError
 
 M = TypeVar("M", bound=BaseModel)
@@ -64,3 +64,8 @@ def body(model: type[M], request: Request, most: int = MAX_SPEC_BYTES) -> M:
 def number(request: Request, name: str, default: int, most: int) -> int:
     """A whole number of the query string, from 1 to `most`."""
     return whole_number(name, (request.query_params or {}).get(name), default, most)
+
+
+def word(request: Request, name: str) -> str | None:
+    """What the query string says, if it says it; never nothing."""
+    return a_word(name, (request.query_params or {}).get(name))

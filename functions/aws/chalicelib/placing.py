@@ -17,7 +17,7 @@ from fedspan.services.placements import SHOWN, score
 class Asked(Value):
     question: PlacementQuestion
     limit: int = Field(default=SHOWN, ge=1, le=MOST_SHOWN)
-    compare: str | None = None
+    compare: str | None = Field(default=None, min_length=1)
 
 
 def scored(app: App, event: object) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from chalice import Blueprint, Response
 
-from chalicelib.answers import answered, body, caller, dumped, json_response, number
+from chalicelib.answers import answered, body, caller, dumped, json_response, number, word
 from fedspan import __version__
 from fedspan.access import Caller, CallerRole, allow_aggregator, allow_person, allow_site
 from fedspan.app import App
@@ -107,7 +107,7 @@ def post_placement() -> dict[str, Any]:
     made, request = person(CallerRole.VIEWER), routes.current_request
     question = body(PlacementQuestion, request, LONGEST_QUESTION)
     limit = number(request, "limit", SHOWN, MOST_SHOWN)
-    compare = (request.query_params or {}).get("compare")
+    compare = word(request, "compare")
     return dumped(score(made, question, limit=limit, compare=compare))
 
 

@@ -1,0 +1,17 @@
+"""What holds for all tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from hypothesis import settings
+
+# The same examples each time, so that a failure is of the change and not of the day; EXPLORE=1
+# looks for new ones. No deadlines: a slow machine is no bug.
+settings.register_profile("same", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None)
+settings.load_profile("explore" if os.environ.get("EXPLORE") else "same")
+
+# Children inherit what is ignored: run by nohup, the tests would find that no terminal closes.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
