@@ -60,7 +60,7 @@ def place(
     here.show(answer.model_dump(mode="json"), *render_place.answer(answer))
     if not answer.candidates:
         if plot is not None:
-            here.say(f"nothing is drawn, and {plot} is as it was: no place fits")
+            here.say(f"nothing is drawn to {plot}: no place fits")
         raise typer.Exit(code_of(NoCapacity))
     if plot is not None:
         title = f"{question.name}: cost and time of the aggregator's places"

@@ -123,12 +123,13 @@ def _shares(found: Sequence[Document]) -> Table:
 
 
 def _sources(found: Sequence[Document]) -> Table:
-    made = table("Source", "Prices", "Of", "Licence", "What", right=("Prices",))
+    columns = ("Source", "Prices", "Of", "Licence", "What")
+    made = table(*columns, right=("Prices",), whole=("Source", "Of"))
     for one in found:
         made.add_row(
-            Text(plain(one["id"]), no_wrap=True),
+            plain(one["id"]),
             f"{one['prices']:,}" if one["prices"] else "",
-            Text(_span(one) if one["prices"] else one["dated"], no_wrap=True),
+            _span(one) if one["prices"] else one["dated"],
             plain(one["licence"]),
             plain(one["title"]),
             style="yellow" if one["stale"] else "",

@@ -377,6 +377,8 @@ def _tariff(unit: int, source: str, steps: list[list[float]]) -> Tariff:
 
 
 def _between(rows: dict[str, list[int]], regions: Regions) -> Ints:
+    if missing := regions.index.keys() - rows.keys():
+        raise Corrupt(f"egress: {min(missing)} has no prices to its regions")
     between = np.full((len(regions), len(regions)), -1, np.int64)
     columns = {it: _of_provider(regions.provider, it) for it in dict.fromkeys(regions.provider)}
     for place, prices in rows.items():

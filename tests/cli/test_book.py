@@ -58,6 +58,14 @@ def test_people_see_how_old_the_book_is(cli):
     assert "prices are older than 90 days; `fedspan book refresh`" in result.out
 
 
+def test_the_ids_of_sources_are_whole_on_a_narrow_screen(cli, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    text = cli("book", "show").out
+    sources = cli("book", "show", "--json").document["sources"]
+
+    assert all(f"{one['id']} " in text for one in sources)
+
+
 def test_the_prices_of_a_machine_are_shown_the_cheapest_first(cli):
     shown = cli("book", "show", "--machine", "t4g.medium", "--json").document
     prices = [one["price_usd_hour"] for one in shown["prices"]]

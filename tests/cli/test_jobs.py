@@ -263,6 +263,21 @@ def test_a_job_that_waits_is_cancelled(cli, home, asking_file):
     assert "is cancelled; it does not wait" in late.document["error"]["message"]
 
 
+def test_ids_can_be_copied_from_a_narrow_screen(cli, home, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    path = tmp_path / "long.json"
+    path.write_text(json.dumps(spec_document(name="a-name-that-is-as-long-" + "x" * 40)))
+    with serving(home):
+        report = cli("job", "submit", path, "--watch", "--json").document
+        jobs, models = cli("job", "list").out, cli("model", "list").out
+        told = cli("job", "events", report["job"], "--json").document["events"]
+        events = cli("job", "events", report["job"]).out
+
+    assert f"{report['job']} " in jobs
+    assert f"{report['model']['id']} " in models
+    assert len(events.splitlines()) == 1 + len(told)
+
+
 def test_a_list_of_jobs_is_without_their_candidates(cli, home, spec_file):
     with serving(home):
         cli("job", "submit", spec_file, "--watch")
@@ -323,15 +338,17 @@ def test_ctrl_c_while_submitting_cancels_the_job(home, spec_file, spawn):
 
 
 def test_a_second_ctrl_c_says_what_is_left_and_how_to_go_on(home, spec_file, spawn):
-    go = threading.Event()
+    training, go = threading.Event(), threading.Event()
 
     def ignore(app, job):
         begin(app, job)
+        training.set()
         assert go.wait(60)
 
     with serving(home, act=ignore):
         child = spawn("job", "submit", spec_file, "--watch", "--json")
         assert "JobSubmitted" in child.stderr.readline()
+        assert training.wait(60)
         child.send_signal(signal.SIGINT)
         while "cancelling job" not in child.stderr.readline():
             pass

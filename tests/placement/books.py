@@ -115,6 +115,8 @@ def machines_of(draw, providers):
     )
 
 
+PRICES = ((10_000, 10_100), (1_000, 50_000), (1_000, 5_000_000), (1_000_000, 1_015_000))
+"""Micro-dollars an hour; among some, many count as equal."""
 row_counts = st.sampled_from((1, 4, 8, 16, 24, 24))
 
 
@@ -136,13 +138,14 @@ def prices_of(draw, regions, machines):
     here = np.array([regions.provider[row[0]] == "local" for row in rows])
     basis = np.array([random.choice((0, 1, 2)) for _ in rows])
     age = np.array([random.choice((0, 1, 30, 89, 90, 91, 400)) for _ in rows])
-    price = np.array([random.randint(1_000, 5_000_000) for _ in rows])
+    lowest, highest = draw(st.sampled_from(PRICES))
+    price = np.array([random.randint(lowest, highest) for _ in rows])
     hazards = np.array([random.choice((0.0, 0.0005, random.uniform(0.01, 5))) for _ in rows])
     return Prices(
         region=np.array([row[0] for row in rows]),
         machine=np.array([row[1] for row in rows]),
         spot=spot,
-        price=np.where(here, 0, price // 100 if draw(st.booleans()) else price),
+        price=np.where(here, 0, price),
         basis=basis,
         dated=TODAY_DAYS - age,
         interruptions=np.where(spot, hazards, 0.0),

@@ -208,7 +208,7 @@ def round_s(participants, rtts, quorum, size, nic_mbps):
     first = last_needed(
         [participant_s(p, rtt, size) for p, rtt in zip(participants, rtts, strict=True)], quorum
     )
-    if math.isinf(first):  # nobody knows: it is ruled out, and not for its time besides
+    if math.inf in rtts:  # nobody knows: it is ruled out, and not for its time besides
         first = 0.0
     through = many * 2 * size / (nic_mbps * 1e6 / 8)
     computed = last_needed([compute_s(p) for p in participants], quorum)

@@ -424,6 +424,11 @@ DAMAGES = {
     "steps": (("egress", "tariffs", 0, 2, 0, 0), 200, "not 0 and rising"),
     "tariff price": (("egress", "tariffs", 0, 2, 1, 1), -1, "egress: prices of s: -1 is less"),
     "between": (("egress", "between", "aws:eu-north-1"), [0, 1], "has 2 of 1 prices"),
+    "between of a region": (
+        ("egress", "between"),
+        {"gcp:us-east1": [0]},
+        "egress: aws:eu-north-1 has no prices to its regions",
+    ),
     "endless price": (
         ("prices", "by_provider", "gcp", "on_demand", 0, 1, 0),
         1e300,
