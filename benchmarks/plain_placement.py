@@ -30,6 +30,8 @@ def decide(
         seconds, sent = _job(book, question, participants, row, firsts[region], model_bytes)
         provider = book.regions.provider[region]
         for tier in book.egress.tiers.get(provider, ("",)):
+            if (region, tier, "world") not in book.egress.internet:
+                continue
             hourly = int(book.prices.price[row]) + book.egress.address.get(provider, 0)
             cost = hourly * seconds / 3600 + _egress(book, region, tier, sent)
             best = min(best, (cost, row, tier))
