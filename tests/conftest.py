@@ -13,5 +13,8 @@ settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None)
 settings.load_profile("explore" if os.environ.get("EXPLORE") else "same")
 
-# Children inherit what is ignored: run by nohup, the tests would find that no terminal closes.
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# Children inherit what is ignored: run by nohup or in the background of a script, the tests would
+# find that no terminal closes and nobody presses Ctrl-C.
+for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)

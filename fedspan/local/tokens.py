@@ -1,4 +1,4 @@
-"""The token of the person whose home it is."""
+"""Tokens of the person whose home it is."""
 
 from __future__ import annotations
 
@@ -14,5 +14,9 @@ TOKEN_LIFETIME: Final = timedelta(days=365)
 
 def admin_token(home: Home) -> str:
     """Who can read the key may do everything."""
-    caller = Caller(role=CallerRole.ADMIN)
-    return Tokens(home.signing_key()).issue(caller, wiring.now(), TOKEN_LIFETIME)
+    return token(home, CallerRole.ADMIN, TOKEN_LIFETIME)
+
+
+def token(home: Home, role: CallerRole, lifetime: timedelta) -> str:
+    """For a person of this role, from now on."""
+    return Tokens(home.signing_key()).issue(Caller(role=role), wiring.now(), lifetime)

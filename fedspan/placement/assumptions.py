@@ -13,6 +13,8 @@ from fedspan.placement.federation import COMPUTE_S, DOWN_MBPS, UP_MBPS
 
 NAMED = 3
 """Participants that are named one by one."""
+MANY = 30
+"""Participants from which on a machine's network may decide."""
 
 
 def assumptions(on: Setting, participants: Sequence[Participant]) -> tuple[str, ...]:
@@ -49,8 +51,8 @@ def _money(on: Setting) -> list[str]:
     spot = question.aggregator.purchase is not Purchase.ON_DEMAND and bool(table.spot.any())
     if spot and question.placement.interruptions_per_hour is None:
         said.append("interruptions_per_hour: the book's, a cautious reading of public spot traces")
-    if np.any(on.book.machines.nic_assumed[table.machine]):
-        said.append("network of machines whose provider states none: from their vCPUs")
+    if len(on.parties) >= MANY:
+        said.append("network of machines: the rate their provider states, or from their vCPUs")
     if np.any(on.setup == SETUP_S):
         said.append(
             f"{SETUP_S:g} s from launch to the first round, {RECOVERY_S:g} s to go on after a loss"

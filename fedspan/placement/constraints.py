@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from fedspan.domain.countries import ALIASES, COUNTRIES
 from fedspan.domain.parsing import nearest
 from fedspan.domain.placements import Demand, PlacementQuestion
-from fedspan.domain.spec import LONGEST_SECONDS, Purchase
+from fedspan.domain.spec import LONGEST_SECONDS, Limits, Purchase
 from fedspan.errors import InvalidRequest
 from fedspan.placement.book import BASES, EPOCH, Book, Bools, Floats, Ints
 from fedspan.placement.candidates import Candidates
@@ -82,12 +82,12 @@ def of_outcome(question: PlacementQuestion, expected: Expected) -> list[Constrai
     if limits.max_rtt_ms is not None:
         known = np.where(lost, 0.0, expected.furthest_ms)
         found.append(_most("limits.max_rtt_ms", limits.max_rtt_ms, known, "{:.1f} ms", 0.1))
-    found.append(
-        _most(
-            "limits.deadline", limits.deadline, expected.seconds, "{:.0f} s", 1.0, LONGEST_SECONDS
-        )
-    )
-    found.append(_most("limits.round", limits.round, expected.round_s, "{:.0f} s", 1.0))
+    deadline, a_round = expected.seconds, expected.round_s
+    by_default = [
+        _most("limits.deadline", limits.deadline, deadline, "{:.0f} s", 1.0, LONGEST_SECONDS),
+        _most("limits.round", limits.round, a_round, "{:.0f} s", 1.0),
+    ]
+    found += [_as_said(one, limits) for one in by_default]
     if limits.budget_usd is not None:
         found.append(_most("limits.budget_usd", limits.budget_usd, expected.usd, "${:.4f}", 0.0001))
     if limits.max_interruption is not None:
@@ -159,6 +159,13 @@ def _least(name: str, wanted: int, have: Ints) -> Constraint:
         have >= wanted,
         lambda rows: f"at most {int(have[rows].max())}",
     )
+
+
+def _as_said(one: Constraint, limits: Limits) -> Constraint:
+    """A limit that nobody wrote is told as what it is."""
+    if one.name.removeprefix("limits.") in limits.model_fields_set:
+        return one
+    return replace(one, wanted=f"{one.wanted}, the default")
 
 
 def _most(

@@ -131,7 +131,8 @@ def judged(on: Setting, rows: Rows, *, first: Floats, price: Floats) -> Evaluati
         first, on.reach.compute, len(on.parties), work.model_bytes, on.table.nic[rows]
     )
     seconds = job_seconds(on, rows, round_s)
-    sent = work.model_bytes * expected_rounds(work.rounds, work.every, round_s, hazard)
+    begun = expected_rounds(work.rounds, work.every, round_s, work.checkpoint_s, hazard)
+    sent = work.model_bytes * begun
     return Evaluation(
         round_s=round_s,
         seconds=seconds,

@@ -57,18 +57,23 @@ def expected_rounds(
     rounds: Figures,
     checkpoint_every: Figures,
     round_seconds: Figures,
+    checkpoint_seconds: Figures,
     interruptions_per_hour: Figures,
 ) -> Floats:
     """How many rounds are begun in all, counting those that a loss undid: each is sent to every
-    participant. Of a stretch of m rounds of t seconds, ``(e^(L·m·t) - 1)/(1 - e^(-L·t))``."""
+    participant. Of a stretch of m rounds of t seconds, ``e^(L·checkpoint)·(e^(L·m·t) - 1)/(1 -
+    e^(-L·t))``, for a loss while the checkpoint is written undoes them all as well."""
     every = np.minimum(checkpoint_every, rounds)
     full = np.floor_divide(rounds, every)
     rest = rounds - full * every
-    risk = np.asarray(interruptions_per_hour, float) / HOUR * round_seconds
+    hazard = np.asarray(interruptions_per_hour, float) / HOUR
+    risk = hazard * round_seconds
     begun = full * _begun(every, risk)
     if np.any(rest):
         begun = begun + np.where(rest > 0, _begun(rest, risk), 0.0)
-    return np.asarray(begun, float)
+    again = 1.0 + _losses(np.asarray(checkpoint_seconds, float), hazard)
+    with np.errstate(over="ignore"):
+        return np.asarray(begun * again, float)
 
 
 def _begun(rounds: Figures, risk: Floats) -> Floats:

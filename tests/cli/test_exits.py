@@ -68,6 +68,7 @@ def test_the_commands_are_those_documented():
         "up",
         "down",
         "status",
+        "token",
         *(f"job {one}" for one in JOB),
         *(f"model {one}" for one in ("list", "show", "export", "delete")),
         *(f"book {one}" for one in ("show", "refresh", "diff")),

@@ -244,9 +244,13 @@ def segments(rounds, every):
     return found
 
 
+def checkpoint_s(size):
+    return 0.5 + size / 100e6
+
+
 def job_s(a_round, rounds, every, size, per_second, here=False):
     """`here`: on this computer a process starts at once, where a cloud starts a machine."""
-    checkpoint = 0.5 + size / 100e6
+    checkpoint = checkpoint_s(size)
     recovery = HERE_RECOVERY_S if here else RECOVERY_S
     expected = uninterrupted_s(HERE_SETUP_S if here else SETUP_S, per_second)
     for many in segments(rounds, every):
@@ -254,16 +258,17 @@ def job_s(a_round, rounds, every, size, per_second, here=False):
     return expected
 
 
-def rounds_begun(a_round, rounds, every, per_second):
+def rounds_begun(a_round, rounds, every, checkpoint, per_second):
     """Expected rounds, those that a loss undid among them. Of a stretch of m: as often as one
-    throws a die until m throws in a row succeed, each of them by the chance e^(-L t)."""
+    throws a die until m throws in a row succeed, each of them by the chance e^(-L t), and then
+    the checkpoint by the chance e^(-L C)."""
     if per_second == 0:
         return float(rounds)
     fails = -math.expm1(-per_second * a_round)
     begun = 0.0
     for many in segments(rounds, every):
         begun += expm1(per_second * a_round * many) / fails
-    return begun
+    return begun * math.exp(per_second * checkpoint)
 
 
 # Money
@@ -445,7 +450,13 @@ def candidate(book, question, participants, rtts, size, today, price_row, tier):
         vm = int(prices.price[price_row]) * hours
         address = address_cost(book, provider, bool(prices.spot[price_row])) * hours
         sent = size * Fraction(
-            rounds_begun(a_round, question.rounds, placement.checkpoint_every, per_second)
+            rounds_begun(
+                a_round,
+                question.rounds,
+                placement.checkpoint_every,
+                checkpoint_s(size),
+                per_second,
+            )
         )
         egress = egress_cost(book, placement, participants, region, tier, sent)
         pay = participants_cost(book, participants, region, sent)

@@ -269,4 +269,4 @@ def test_the_slow_makespan_and_rounds_are_what_a_simulation_finds():
 
     expected = slow.uninterrupted_s(180.0, per_second) + slow.segment_s(1_801.0, per_second)
     assert taken / runs == pytest.approx(expected, rel=0.02)
-    assert begun / runs == pytest.approx(slow.rounds_begun(600.0, 3, 3, per_second), rel=0.02)
+    assert begun / runs == pytest.approx(slow.rounds_begun(600.0, 3, 3, 1.0, per_second), rel=0.02)

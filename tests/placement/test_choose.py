@@ -354,6 +354,13 @@ def test_one_demand_that_nobody_meets_is_the_conflict(changes, constraint):
     assert found[constraint].becomes
 
 
+def test_a_limit_that_nobody_wrote_is_told_as_the_default():
+    found, answer = demands(rounds=1, placement={"model_bytes": 5 * 10**10})
+
+    assert found["limits.round"].wanted == "at most 3600 s, the default"
+    assert "the default" in answer.explanation
+
+
 def test_a_way_out_that_others_bar_is_none():
     found, answer = demands(
         aggregator={"need": {"vcpus": 10_000, "memory_mib": 1}}, limits={"deadline": 60}

@@ -427,21 +427,22 @@ def test_samples_lose_machines_that_recover_as_the_closed_form_expects():
 
 
 def test_rounds_begun_are_those_of_single_runs():
-    chance, risk = random.Random(4), 0.8 / HOUR * 300.0
+    chance, risk, checkpoint = random.Random(4), 0.8 / HOUR * 300.0, 0.8 / HOUR * 40.0
 
     def begun():
         count = 0
         for stretch in (5, 5, 2):
             done = 0
-            while done < stretch:
-                count += 1
-                done = done + 1 if chance.expovariate(risk) >= 1 else 0
+            while done <= stretch:
+                count += done < stretch
+                kept = chance.expovariate(risk if done < stretch else checkpoint) >= 1
+                done = done + 1 if kept else 0
         return count
 
     runs = [begun() for _ in range(20_000)]
 
-    assert near(runs, expected_rounds(12, 5, 300.0, 0.8))
-    assert expected_rounds(12, 5, 300.0, 0.0) == 12
+    assert near(runs, expected_rounds(12, 5, 300.0, 40.0, 0.8))
+    assert expected_rounds(12, 5, 300.0, 40.0, 0.0) == 12
 
 
 @pytest.mark.parametrize(("hazard", "outage"), [(0.3, 0.5), (1.4, 1.0)])
