@@ -131,7 +131,11 @@ def judged(on: Setting, rows: Rows, *, first: Floats, price: Floats) -> Evaluati
         first, on.reach.compute, len(on.parties), work.model_bytes, on.table.nic[rows]
     )
     seconds = job_seconds(on, rows, round_s)
-    begun = expected_rounds(work.rounds, work.every, round_s, work.checkpoint_s, hazard)
+    begun = np.full(len(round_s), float(work.rounds))
+    risky = np.flatnonzero(hazard)
+    begun[risky] = expected_rounds(
+        work.rounds, work.every, round_s[risky], work.checkpoint_s, hazard[risky]
+    )
     sent = work.model_bytes * begun
     return Evaluation(
         round_s=round_s,
@@ -151,14 +155,25 @@ def judged(on: Setting, rows: Rows, *, first: Floats, price: Floats) -> Evaluati
 
 def job_seconds(on: Setting, rows: Rows, round_s: Floats) -> Floats:
     """The job's expected seconds on the candidates in `rows`, whose rounds take `round_s`."""
-    work = on.work
-    return expected_seconds(
-        on.setup[rows],
+    work, hazard = on.work, on.hazard[rows]
+    setup, recovery = on.setup[rows], on.recovery[rows]
+    seconds = undisturbed_seconds(work, setup, round_s)
+    risky = np.flatnonzero(hazard)
+    seconds[risky] = expected_seconds(
+        setup[risky],
         work.rounds,
         work.every,
-        round_s,
+        round_s[risky],
         work.checkpoint_s,
-        on.hazard[rows],
-        on.recovery[rows],
+        hazard[risky],
+        recovery[risky],
         OUTAGE_S,
     )
+    return seconds
+
+
+def undisturbed_seconds(work: Work, setup: Floats, round_s: Floats) -> Floats:
+    """Of a job that nothing interrupts."""
+    stretches = -(-work.rounds // work.every)
+    seconds: Floats = setup + work.rounds * round_s + stretches * work.checkpoint_s
+    return seconds

@@ -22,6 +22,7 @@ from fedspan.placement.evaluation import (
     Setting,
     job_seconds,
     judged,
+    undisturbed_seconds,
 )
 from fedspan.placement.federation import band_ms
 from fedspan.placement.front import TieBreaks, pareto, ranked, scale
@@ -70,7 +71,8 @@ class Draws:
         rng = np.random.default_rng((on.question.seed, row))
         if count > LONGEST_REPLAY:
             # each costs what it undoes, even over the stretch: E[x^2] = 4/3 E[x]^2
-            lost = expected - self._undisturbed(row)
+            plain = undisturbed_seconds(on.work, on.setup[[row]], np.array([self._usual(row)]))
+            lost = expected - float(plain[0])
             spread: Floats = lost * np.sqrt(4 / (3 * count)) * rng.standard_normal(REPLAYS)
             return expected + spread
         work = replay.Work(
@@ -82,12 +84,6 @@ class Draws:
             recovery_seconds=float(on.recovery[row]),
         )
         return replay.sampled(rng, work, hazard, OUTAGE_S / HOUR, REPLAYS) * HOUR
-
-    def _undisturbed(self, row: int) -> float:
-        """Seconds of the job were it never interrupted."""
-        work, each = self.on.work, self._usual(row)
-        stretches = -(-work.rounds // work.every)
-        return float(self.on.setup[row]) + work.rounds * each + stretches * work.checkpoint_s
 
     def _usual(self, row: int) -> float:
         on, rows = self.on, np.array([row])
