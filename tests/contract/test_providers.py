@@ -93,7 +93,7 @@ def test_an_offer_fits_the_need_and_carries_its_price(provider: Provider) -> Non
 
 
 def test_nothing_is_offered_for_a_need_nobody_meets(provider: Provider) -> None:
-    assert provider.offers(Need(vcpus=1, memory_mib=2**40)) == []
+    assert provider.offers(Need(vcpus=1, memory_mib=10**9)) == []
 
 
 def test_a_launched_machine_is_listed_with_what_it_is(provider: Provider) -> None:
