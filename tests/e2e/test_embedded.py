@@ -24,7 +24,8 @@ from fedspan.local.hospitals import demo_spec, write_hospitals
 from fedspan.providers.local import MARK
 
 FEDSPAN = str(Path(sys.executable).with_name("fedspan"))
-PATIENCE = 180.0
+PATIENCE = 420.0
+"""A participant that is killed in the middle of an upload is waited for by Flower for 180 s."""
 ROUNDS = 4
 
 
