@@ -86,6 +86,15 @@ class Regions:
         pairs = zip(self.provider, self.name, strict=True)
         return {f"{provider}:{name}": row for row, (provider, name) in enumerate(pairs)}
 
+    @cached_property
+    def called(self) -> dict[str, tuple[int, ...]]:
+        """Rows by what people write: ``provider:name``, or the name alone, which providers may
+        share."""
+        rows: dict[str, tuple[int, ...]] = {full: (row,) for full, row in self.index.items()}
+        for row, name in enumerate(self.name):
+            rows[name] = (*rows.get(name, ()), row)
+        return rows
+
 
 @dataclass(frozen=True)
 class Machines:

@@ -123,26 +123,27 @@ def choose(
     on, best = ranking.on, _a_row_a_place(ranking, max(limit, 2))
     rows = best[:limit]
     rest = np.setdiff1d(ranking.front, rows)
-    drawn = draws(on, np.unique(np.concatenate((ranking.rows, best, rest))))
-    shown, others = (
-        tuple(_candidate(ranking, row, drawn, today) for row in some.tolist())
-        for some in (rows, rest)
-    )
-    extra = _Extra(ranking, today)
-    compared = None if regions is None else extra.best_in(regions)
-    cheapest = extra.cheapest_hour() if shown else None
-    demands = None if shown else conflict(ranking.constraints)
+    pool = np.unique(np.concatenate((ranking.rows, best, rest)))
+    show = _Show(ranking, draws(on, ranking.found, pool), today)
+    shown, others = (tuple(show.candidate(row) for row in some.tolist()) for some in (rows, rest))
+    compared = None if regions is None else show.best_in(regions)
+    cheapest, demands, stability = None, None, None
+    if shown:
+        hourly = show.cheapest_row()
+        cheapest = show.candidate(hourly)
+        explanation = explain(question, _story(show, best, shown, cheapest, hourly))
+        stability = show.drawn.stability(int(rows[0]))
+    else:
+        demands = conflict(ranking.constraints)
+        further = without(ranking.constraints, demands)
+        explanation = explain_conflict(demands, further, len(on.table))
     on_front = set(ranking.front.tolist())
     return PlacementAnswer(
         candidates=shown,
         front=tuple(n for n, row in enumerate(rows.tolist()) if row in on_front),
         rest_of_front=others,
-        stability=drawn.stability(ranking.found.p_interruption, int(rows[0])) if shown else None,
-        explanation=(
-            explain_conflict(demands, without(ranking.constraints, demands), len(on.table))
-            if demands is not None
-            else explain(question, _story(ranking, best, drawn, today))
-        ),
+        stability=stability,
+        explanation=explanation,
         conflict=demands,
         compared=compared,
         cheapest_hour=cheapest,
@@ -155,29 +156,34 @@ def choose(
     )
 
 
-def _story(ranking: Ranking, best: Ints, drawn: Draws, today: date) -> Story:
-    """`best` are the first of the list, at least two where two are feasible."""
+def _story(
+    show: _Show, best: Ints, shown: Sequence[Candidate], cheapest: Candidate, hourly_row: int
+) -> Story:
+    """`best` are the first of the list, at least two where two kinds are feasible; `shown` some
+    of them; `cheapest` is the candidate in `hourly_row`."""
+    ranking = show.ranking
     on, table, by = ranking.on, ranking.on.table, ranking.by
     assert by is not None
-    extra = _Extra(ranking, today)
     first, others = int(best[0]), np.append(best, ranking.rows)
-    second = next((row for row in others.tolist() if row != first), None)
-    ties, hourly = _ties(on, ranking.found), (table.price + table.address) / 1e6
-    cheapest = extra.cheapest_row()
+    row = next((row for row in others.tolist() if row != first), None)
+    second = None if row is None else shown[1] if len(shown) > 1 else show.candidate(row)
+    hourly = (table.price + table.address) / 1e6
     wire = wire_seconds(
         on.reach.compute, len(on.parties), on.work.model_bytes, table.nic[first : first + 1]
     )
     return Story(
-        first=_candidate(ranking, first, drawn, today),
-        second=None if second is None else _candidate(ranking, second, drawn, today),
-        cheapest=extra.cheapest_hour(),
+        first=shown[0],
+        second=second,
+        cheapest=cheapest,
         participants=len(on.parties),
         quorum=on.work.needed,
-        reason="name" if second is None else ties.reason(by, ranking.score, first, second),
+        reason="name"
+        if row is None
+        else _ties(on, ranking.found).reason(by, ranking.score, first, row),
         bound="network" if wire[0] > on.reach.first[table.region[first]] else "participant",
         feasible=int(ranking.feasible.sum()),
         hourly=float(hourly[first]),
-        cheapest_hourly=float(hourly[cheapest]),
+        cheapest_hourly=float(hourly[hourly_row]),
     )
 
 
@@ -189,12 +195,13 @@ def _a_row_a_place(ranking: Ranking, limit: int) -> Ints:
     table, feasible = ranking.on.table, np.flatnonzero(ranking.feasible)
     ties, score = _ties(ranking.on, ranking.found), ranking.score[feasible]
     kinds: dict[tuple[int, bool], int] = {}
-    for most in (POOL, 20 * POOL, len(feasible)):
-        kinds = {}
-        for row in ranked(ranking.by, feasible, score, ties, most).tolist():
+    rows = ranking.rows
+    for more in (20 * POOL, len(feasible), None):
+        for row in rows.tolist():
             kinds.setdefault((int(table.region[row]), bool(table.spot[row])), row)
-        if len(kinds) >= limit:
+        if len(kinds) >= limit or more is None:
             break
+        rows = ranked(ranking.by, feasible, score, ties, more)
     return np.array(list(kinds.values())[:limit], dtype=np.int64)
 
 
@@ -212,21 +219,22 @@ def _ties(on: Setting, found: Evaluation) -> TieBreaks:
 
 
 def _compared(book: Book, word: str) -> Ints:
-    regions = book.regions
-    pairs = enumerate(zip(regions.provider, regions.name, strict=True))
-    rows = [row for row, (provider, name) in pairs if word in (name, f"{provider}:{name}")]
-    if not rows:
-        known = {*regions.name, *regions.index}
-        raise InvalidRequest(f"compare: no region {word!r}{nearest(word, known)}")
-    return np.array(rows, dtype=np.int64)
+    called = book.regions.called
+    if word not in called:
+        raise InvalidRequest(f"compare: no region {word!r}{nearest(word, called)}")
+    return np.array(called[word], dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
-class _Extra:
-    """Candidates beside the ranking, which may be infeasible."""
+class _Show:
+    """Candidates as a person gets them, of the ranking and beside it; those may be infeasible."""
 
     ranking: Ranking
+    drawn: Draws
     today: date
+
+    def candidate(self, row: int, score: float | None = None) -> Candidate:
+        return _candidate(self.ranking, row, self.drawn, self.today, score)
 
     def best_in(self, regions: Ints) -> Candidate | None:
         """The best of these regions that has the machine asked for, limits or not."""
@@ -244,7 +252,7 @@ class _Extra:
         by = ranking.by or scale(ranking.on.question.placement, cost, seconds)
         score = by.of(cost, seconds)
         best = int(ranked(by, rows, score, _ties(ranking.on, found), 1)[0])
-        return self._shown(best, float(score[rows == best][0]))
+        return self.candidate(best, float(score[rows == best][0]))
 
     def cheapest_row(self) -> int:
         """What a tool would take that sorts by the price of an hour, its address included; of
@@ -253,15 +261,6 @@ class _Extra:
         rows = np.flatnonzero(ranking.feasible)
         hourly = table.price[rows] + table.address[rows]
         return int(rows[np.lexsort((ranking.score[rows], hourly))[0]])
-
-    def cheapest_hour(self) -> Candidate:
-        row = self.cheapest_row()
-        return self._shown(row, float(self.ranking.score[row]))
-
-    def _shown(self, row: int, score: float) -> Candidate:
-        ranking = self.ranking
-        drawn = draws(ranking.on, np.array([row]))
-        return _candidate(ranking, row, drawn, self.today, score)
 
 
 def _candidate(
@@ -287,7 +286,7 @@ def _candidate(
         gpus=int(machines.gpus[machine]),
         purchase=Purchase.SPOT if table.spot[row] else Purchase.ON_DEMAND,
         network_tier=table.tier[row],
-        hours=drawn.hours(row, float(found.seconds[row])),
+        hours=drawn.hours(row),
         round_s=round(float(found.round_s[row]), 3),
         cost_usd=_cost(found, row),
         worst=_worst(on, region),

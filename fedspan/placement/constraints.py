@@ -299,16 +299,13 @@ def _named(book: Book, token: str, field: str) -> Bools:
         return regions.eea
     if word in regions.provider:
         return np.array([one == word for one in regions.provider], dtype=bool)
-    pairs = zip(regions.provider, regions.name, strict=True)
-    found = np.array([word in (name, f"{provider}:{name}") for provider, name in pairs], dtype=bool)
     code = ALIASES.get(token.upper(), token.upper())
-    if found.any() or code not in COUNTRIES:
-        if not found.any():
-            known = {"eu", "eea", *regions.provider, *regions.name, *regions.index}
-            known |= set(regions.country)
-            raise InvalidRequest(f"{field}: nothing is called {token!r}{_near(token, known)}")
-        return found
-    return np.array([one == code for one in regions.country], dtype=bool)
+    if word in regions.called:
+        return np.isin(np.arange(len(regions)), regions.called[word])
+    if code in COUNTRIES:
+        return np.array([one == code for one in regions.country], dtype=bool)
+    known = {"eu", "eea", *regions.provider, *regions.called, *regions.country}
+    raise InvalidRequest(f"{field}: nothing is called {token!r}{_near(token, known)}")
 
 
 def _near(token: str, known: set[str]) -> str:

@@ -127,9 +127,7 @@ def judged(on: Setting, rows: Rows, *, first: Floats, price: Floats) -> Evaluati
     """The candidates in `rows`, were their participants done after `first` seconds and their
     price `price` micro-dollars an hour."""
     work, hazard = on.work, on.hazard[rows]
-    round_s = round_seconds(
-        first, on.reach.compute, len(on.parties), work.model_bytes, on.table.nic[rows]
-    )
+    round_s = rounds_after(on, rows, first)
     seconds = job_seconds(on, rows, round_s)
     begun = np.full(len(round_s), float(work.rounds))
     risky = np.flatnonzero(hazard)
@@ -151,6 +149,12 @@ def judged(on: Setting, rows: Rows, *, first: Floats, price: Floats) -> Evaluati
         ),
         p_interruption=p_interruption(hazard, seconds / HOUR),
     )
+
+
+def rounds_after(on: Setting, rows: Rows, first: Floats) -> Floats:
+    """Seconds of a round on the candidates in `rows`, were participants done after `first`."""
+    nic = on.table.nic[rows]
+    return round_seconds(first, on.reach.compute, len(on.parties), on.work.model_bytes, nic)
 
 
 def job_seconds(on: Setting, rows: Rows, round_s: Floats) -> Floats:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -12,7 +11,7 @@ import numpy as np
 from fedspan.domain.parsing import nearest, refused
 from fedspan.domain.placements import Participant
 from fedspan.placement import latency
-from fedspan.placement.book import Book, Bools, Floats, Ints, Regions
+from fedspan.placement.book import Book, Bools, Floats, Ints
 from fedspan.placement.candidates import BITS_PER_BYTE, OCEANIA, WORLD, destination
 
 UP_MBPS: Final = 100.0
@@ -88,7 +87,8 @@ def _bytes_a_second(mbps: Sequence[float | None], default: float) -> Floats:
 
 
 def _clouds(book: Book, participants: Sequence[Participant]) -> Ints:
-    called = _called(book.regions)
+    """A name that several providers share is no region's."""
+    called = {word: rows[0] for word, rows in book.regions.called.items() if len(rows) == 1}
     inside = [(one.name, one.cloud) for one in participants if one.cloud is not None]
     unknown = [(name, cloud) for name, cloud in inside if cloud not in called]
     if unknown:
@@ -101,13 +101,6 @@ def _clouds(book: Book, participants: Sequence[Participant]) -> Ints:
         )
     rows = [-1 if one.cloud is None else called[one.cloud] for one in participants]
     return np.array(rows, dtype=np.int64)
-
-
-def _called(regions: Regions) -> dict[str, int]:
-    """Row by ``provider:name``, and by the name alone where only one provider has it."""
-    times = Counter(regions.name)
-    alone = {name: row for row, name in enumerate(regions.name) if times[name] == 1}
-    return {**alone, **regions.index}
 
 
 def _measured(book: Book, participants: Sequence[Participant]) -> dict[tuple[int, int], float]:

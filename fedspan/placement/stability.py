@@ -19,9 +19,11 @@ from fedspan.placement.book import Floats, Ints
 from fedspan.placement.duration import participant_seconds
 from fedspan.placement.evaluation import (
     OUTAGE_S,
+    Evaluation,
     Setting,
     job_seconds,
     judged,
+    rounds_after,
     undisturbed_seconds,
 )
 from fedspan.placement.federation import band_ms
@@ -42,42 +44,45 @@ LONGEST_REPLAY: Final = 300
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Seconds of a round and of the job, and micro-dollars, by draw and candidate in `rows`; ms
-    to the furthest participant by draw and region."""
+    """`found` is what is expected of all candidates. By draw: the `luck` of each region's RTT, as
+    a share of its error, and the ms to its furthest participant; seconds of the job and
+    micro-dollars of each candidate in `rows`."""
 
     on: Setting
+    found: Evaluation
+    luck: Floats
+    furthest: Floats
     rows: Ints
-    round_s: Floats
     seconds: Floats
     cost: Floats
-    furthest: Floats
 
-    def hours(self, row: int, expected: float) -> Hours:
-        """Quoted for a candidate in `rows`: the job replayed where outages fall by chance, its
-        rounds as long as in the draws."""
-        column = int(np.flatnonzero(self.rows == row)[0])
-        hazard = float(self.on.hazard[row])
-        drawn = self.round_s[:, column]
-        shift = job_seconds(self.on, np.full(len(drawn), row), drawn) - expected
-        hours = (np.tile(shift, REPLAYS // DRAWS) + self._replayed(row, hazard, expected)) / HOUR
+    def hours(self, row: int) -> Hours:
+        """Quoted for any candidate: the job replayed where outages fall by chance, its rounds as
+        long as the luck of its region makes them."""
+        on, expected = self.on, float(self.found.seconds[row])
+        first = _first_seconds(on, self.luck, np.array([row]))[:, 0]
+        same = np.full(len(first), row)
+        drawn = job_seconds(on, same, rounds_after(on, same, first))
+        hours = (np.tile(drawn - expected, REPLAYS // DRAWS) + self._replayed(row)) / HOUR
         p50, p95 = np.quantile(np.clip(hours, 0.0, replay.GIVE_UP_HOURS), (0.5, 0.95)).tolist()
         return Hours(expected=round(expected / HOUR, 4), p50=round(p50, 4), p95=round(p95, 4))
 
-    def _replayed(self, row: int, hazard: float, expected: float) -> Floats:
+    def _replayed(self, row: int) -> Floats:
         """Seconds."""
-        on, count = self.on, hazard * expected / HOUR
+        on, expected = self.on, float(self.found.seconds[row])
+        hazard, usual = float(on.hazard[row]), self.found.round_s[[row]]
+        count = hazard * expected / HOUR
         if count == 0:
             return np.full(REPLAYS, expected)
         rng = np.random.default_rng((on.question.seed, row))
         if count > LONGEST_REPLAY:
             # each costs what it undoes, even over the stretch: E[x^2] = 4/3 E[x]^2
-            plain = undisturbed_seconds(on.work, on.setup[[row]], np.array([self._usual(row)]))
-            lost = expected - float(plain[0])
+            lost = expected - float(undisturbed_seconds(on.work, on.setup[[row]], usual)[0])
             spread: Floats = lost * np.sqrt(4 / (3 * count)) * rng.standard_normal(REPLAYS)
             return expected + spread
         work = replay.Work(
             rounds=on.work.rounds,
-            round_seconds=self._usual(row),
+            round_seconds=float(usual[0]),
             checkpoint_every=on.work.every,
             checkpoint_seconds=on.work.checkpoint_s,
             setup_seconds=float(on.setup[row]),
@@ -85,26 +90,19 @@ class Draws:
         )
         return replay.sampled(rng, work, hazard, OUTAGE_S / HOUR, REPLAYS) * HOUR
 
-    def _usual(self, row: int) -> float:
-        on, rows = self.on, np.array([row])
-        first = on.reach.first[on.table.region[rows]]
-        return float(judged(on, rows, first=first, price=on.table.price[rows]).round_s[0])
-
-    def stability(self, p_interruption: Floats, best: int) -> Stability | None:
-        """How often the candidate `best` is first; `p_interruption` is of all candidates."""
-        if not self.rows.size:
-            return None
-        firsts = Counter(self._first(draw, p_interruption) for draw in range(DRAWS))
+    def stability(self, best: int) -> Stability:
+        """How often the candidate `best` is first."""
+        firsts = Counter(self._first(draw) for draw in range(DRAWS))
         rivals = [row for row, _ in firsts.most_common() if row != best][:RIVALS]
         return Stability(
             best=firsts[best], draws=DRAWS, rivals=tuple(self._name(row) for row in rivals)
         )
 
-    def _first(self, draw: int, p_interruption: Floats) -> int:
+    def _first(self, draw: int) -> int:
         cost, seconds = self.cost[draw], self.seconds[draw]
         front = pareto(cost, seconds)
         by = scale(self.on.question.placement, cost[front], seconds[front])
-        ties = TieBreaks(self.on.table, p_interruption, self.furthest[draw])
+        ties = TieBreaks(self.on.table, self.found.p_interruption, self.furthest[draw])
         return int(ranked(by, self.rows, by.of(cost, seconds), ties, 1)[0])
 
     def _name(self, row: int) -> str:
@@ -116,32 +114,38 @@ class Draws:
         return f"{place} {book.machines.name[machine]} {option}{tier}"
 
 
-def draws(on: Setting, rows: Ints) -> Draws:
-    """`DRAWS` variations of the candidates in `rows`, the same for the same seed."""
+def draws(on: Setting, found: Evaluation, rows: Ints) -> Draws:
+    """`DRAWS` variations, the same for the same seed; of the candidates in `rows` those of their
+    prices too."""
     rng = np.random.default_rng(on.question.seed)
     reach, table, every = on.reach, on.table, np.arange(len(on.book.regions))
     luck = rng.standard_normal((DRAWS, len(every))) / P90
-    furthest = reach.furthest + luck * _bands(on, reach.furthest_one, every)
-    region = table.region[rows]
+    first = _first_seconds(on, luck, rows)
+    price = table.price[rows] * _within(rng, first.shape)
+    tariffs = _within(rng, (DRAWS, len(on.book.egress.tariffs) + 1))[:, table.internet[0, rows]]
+    varied = judged(on, np.tile(rows, DRAWS), first=first.ravel(), price=price.ravel())
+    dearer = varied.bill.egress * (tariffs.ravel() - 1)
+    return Draws(
+        on,
+        found,
+        luck=luck,
+        furthest=reach.furthest + luck * _bands(on, reach.furthest_one, every),
+        rows=rows,
+        seconds=varied.seconds.reshape(first.shape),
+        cost=(varied.cost + dearer).reshape(first.shape),
+    )
+
+
+def _first_seconds(on: Setting, luck: Floats, rows: Ints) -> Floats:
+    """Seconds until enough participants have replied, by draw and candidate."""
+    reach, region = on.reach, on.table.region[rows]
     deciding = reach.deciding[region]
     error = luck[:, region] * _bands(on, deciding, region)
-    first = participant_seconds(
+    return participant_seconds(
         on.parties,
         np.broadcast_to(deciding, error.shape),
         np.maximum(reach.rtt[region] + error, LEAST_MS),
         on.work.model_bytes,
-    )
-    price = table.price[rows] * _within(rng, error.shape)
-    tariffs = _within(rng, (DRAWS, len(on.book.egress.tariffs) + 1))[:, table.internet[0, rows]]
-    found = judged(on, np.tile(rows, DRAWS), first=first.ravel(), price=price.ravel())
-    dearer = found.bill.egress * (tariffs.ravel() - 1)
-    return Draws(
-        on,
-        rows,
-        round_s=found.round_s.reshape(error.shape),
-        seconds=found.seconds.reshape(error.shape),
-        cost=(found.cost + dearer).reshape(error.shape),
-        furthest=furthest,
     )
 
 

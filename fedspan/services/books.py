@@ -123,14 +123,16 @@ def place_in(book: Book, region: str, providers: Sequence[str] = ()) -> tuple[st
     Raises:
         InvalidRequest: no region of `providers` (or of any) is called so; says the nearest.
     """
-    pairs = list(zip(book.regions.provider, book.regions.name, strict=True))
-    known = [pair for pair in pairs if not providers or pair[0] in providers]
-    found = [pair for pair in known if region in (pair[1], ":".join(pair))]
+    regions = book.regions
+    wanted = set(providers or regions.provider)
+    found = [row for row in regions.called.get(region, ()) if regions.provider[row] in wanted]
     if not found:
-        names = [":".join(pair) for pair in known] if ":" in region else [name for _, name in known]
+        names = regions.index if ":" in region else regions.name
+        pairs = zip(names, regions.provider, strict=True)
+        known = [name for name, provider in pairs if provider in wanted]
         of = f" of {', '.join(providers)}" if providers else ""
-        raise InvalidRequest(f"region: {region!r} is no region{of}{nearest(region, names)}")
-    return found[0]
+        raise InvalidRequest(f"region: {region!r} is no region{of}{nearest(region, known)}")
+    return regions.provider[found[0]], regions.name[found[0]]
 
 
 def _fits(name: str, wanted: str) -> bool:
