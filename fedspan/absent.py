@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fedspan.domain.credentials import Examination, Secret
 from fedspan.errors import FedspanError, NotFound, Unsupported
 from fedspan.objects.base import ObjectInfo
+from fedspan.providers.base import Provider
 from fedspan.stores.base import Change, Key, Stored
 
 
@@ -88,3 +90,33 @@ class NoExecutions:
 
     def heartbeat(self, token: str) -> bool:
         return False
+
+
+class NoClouds:
+    """No credential can be proved, and none is used."""
+
+    def examine(self, secret: Secret) -> Examination:
+        raise self._refusal()
+
+    def provider(self, name: str, secret: Secret) -> Provider:
+        raise self._refusal()
+
+    @staticmethod
+    def _refusal() -> Unsupported:
+        return Unsupported("no clouds are reached from here; ask the control plane")
+
+
+class NoKeys:
+    """Nothing is sealed here, so nothing can be opened."""
+
+    name = ""
+
+    def wrap(self, data_key: bytes, context: Mapping[str, str]) -> bytes:
+        raise self._refusal()
+
+    def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
+        raise self._refusal()
+
+    @staticmethod
+    def _refusal() -> Unsupported:
+        return Unsupported("this installation has no master key (FEDSPAN_MASTER_KEY)")

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from fedspan.access import Tokens
+from fedspan.domain.credentials import Credential, Sealed
 from fedspan.domain.events import Event
 from fedspan.domain.jobs import Job
 from fedspan.domain.models import Card
@@ -15,8 +16,9 @@ from fedspan.domain.rounds import Round
 from fedspan.domain.sites import Agent, Site
 from fedspan.domain.waits import Assignment, OpenJob, Submission, Wait
 from fedspan.executions.base import Executions
+from fedspan.keys.base import MasterKey
 from fedspan.objects.base import Objects
-from fedspan.providers.base import Provider
+from fedspan.providers.base import Clouds, Provider
 from fedspan.settings import Settings
 from fedspan.stores.base import Store
 from fedspan.stores.records import Table
@@ -24,13 +26,16 @@ from fedspan.stores.records import Table
 
 @dataclass(frozen=True)
 class App:
-    """Wired once (`fedspan.wiring`), then passed in. `post` sends JSON to a webhook and raises
-    `OSError` when it cannot."""
+    """Wired once (`fedspan.wiring`), then passed in. `providers` has those of the registered
+    credentials, by name; `clouds` is for those that are not registered yet. `post` sends JSON to a
+    webhook and raises `OSError` when it cannot."""
 
     settings: Settings
     store: Store
     objects: Objects
     providers: Mapping[str, Provider]
+    clouds: Clouds
+    keys: MasterKey
     executions: Executions
     tokens: Tokens
     now: Callable[[], datetime]
@@ -72,6 +77,14 @@ class App:
     @property
     def open_jobs(self) -> Table[OpenJob]:
         return Table(self.store, "open", OpenJob)
+
+    @property
+    def credentials(self) -> Table[Credential]:
+        return Table(self.store, "credential", Credential)
+
+    @property
+    def sealed(self) -> Table[Sealed]:
+        return Table(self.store, "sealed", Sealed)
 
     @property
     def assignments(self) -> Table[Assignment]:

@@ -20,8 +20,12 @@
     │   └── Corrupt              bytes that do not match their hash or format
     ├── ProviderError            a cloud said no, and we do not know better
     │   ├── NoCapacity           this offer is sold out just now
+    │   ├── QuotaReached         the account may not have more of this
+    │   ├── NotOffered           the cloud has no such region, machine type, image or network
     │   ├── Throttled            too many calls: try again
-    │   └── Denied               the credential lacks a permission
+    │   ├── CloudUnavailable     no answer, or a failure of its own: try again
+    │   ├── Denied               the credential lacks a permission
+    │   └── CredentialRejected   the credential is wrong, expired or revoked
     ├── JobError                 why a job ended otherwise than hoped
     │   ├── JobCancelled         a person said so
     │   ├── AggregatorLost       its machine went away, or never spoke
@@ -130,12 +134,28 @@ class NoCapacity(ProviderError):
     http = 503
 
 
+class QuotaReached(ProviderError):
+    http = 503
+
+
+class NotOffered(ProviderError):
+    http = 422
+
+
 class Throttled(ProviderError):
+    http, retryable = 503, True
+
+
+class CloudUnavailable(ProviderError):
     http, retryable = 503, True
 
 
 class Denied(ProviderError):
     http = 403
+
+
+class CredentialRejected(ProviderError):
+    http = 422
 
 
 class JobError(FedspanError):

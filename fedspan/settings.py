@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import Field, PositiveFloat
 
-from fedspan.domain.values import Value
+from fedspan.domain.values import Name, Value
 from fedspan.errors import InvalidRequest
 
 PREFIX = "FEDSPAN_"
@@ -19,11 +19,29 @@ class Settings(Value):
     `heartbeat_seconds` is how often machines report; one that misses them for `lost_seconds`
     counts as lost; an aggregator has `boot_seconds` from launch to its first report. A machine
     that gets no answer for `lease_seconds` ends itself: nobody is left who could end it.
+    `owner` marks all that is made on clouds, so that two installations in one account keep apart.
+    `allow_loopback` lets clouds and the API be on loopback and in plain HTTP: for test clouds.
     """
 
     api_url: str = "http://127.0.0.1:8470"
     objects_url: str = ""
-    table: str = "fedspan"
+    store_url: str = Field(
+        default="dynamodb://fedspan", description="or firestore://PROJECT[/DATABASE]"
+    )
+    master_key: str = Field(
+        default="", description="an AWS KMS key's ARN or alias, or a Cloud KMS key's name"
+    )
+    owner: Name = "fedspan"
+    aggregator_image: str = "ghcr.io/fedspan/aggregator"
+    client_image: str = "ghcr.io/fedspan/client"
+    aggregator_port: int = Field(default=8443, ge=0, le=65_535, description="0: any that is free")
+    ssh_key: str = Field(default="", description="an OpenSSH public key that machines take")
+    allow_loopback: bool = False
+    aws_endpoint: str = Field(default="", description="instead of AWS's own, such as a test's")
+    gcp_endpoint: str = Field(default="", description="instead of Google's own")
+    remote_url: str = Field(
+        default="", description="the `machines` Cloud Function, for GCP without a key of it here"
+    )
     state_machine_arn: str = ""
     signing_key_parameter: str = Field(default="", description="SSM parameter with the token key")
     heartbeat_seconds: PositiveFloat = 10.0

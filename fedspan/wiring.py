@@ -16,14 +16,14 @@ from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from fedspan.absent import NoExecutions, NoObjects, NoStore
+from fedspan.absent import NoClouds, NoExecutions, NoKeys, NoObjects, NoStore
 from fedspan.access import Tokens
 from fedspan.app import App
 from fedspan.errors import Unsupported
 from fedspan.executions.base import Executions
 from fedspan.objects.opening import open_objects
 from fedspan.settings import Settings
-from fedspan.stores.base import Store
+from fedspan.stores.opening import open_store
 
 _installed: list[App] = []
 
@@ -82,9 +82,11 @@ def _on_aws() -> App:
     settings = Settings.from_env(os.environ)
     return App(
         settings=settings,
-        store=_dynamodb(settings),
+        store=open_store(settings.store_url),
         objects=open_objects(settings.objects_url),
         providers={},
+        clouds=NoClouds(),
+        keys=NoKeys(),
         executions=_step_functions(settings),
         tokens=Tokens(_signing_key(settings)),
         now=now,
@@ -101,20 +103,14 @@ def _on_gcp() -> App:
         store=NoStore(),
         objects=NoObjects(),
         providers={},
+        clouds=NoClouds(),
+        keys=NoKeys(),
         executions=NoExecutions(Unsupported("no jobs run here; submit to the control plane")),
         tokens=Tokens(secrets.token_bytes(32)),  # IAM stands at the door; nobody holds one of these
         now=now,
         new_id=new_id,
         post=post,
     )
-
-
-def _dynamodb(settings: Settings) -> Store:
-    import boto3  # an SDK loads with the adapter that needs it
-
-    from fedspan.stores.dynamodb import DynamoStore
-
-    return DynamoStore(boto3.client("dynamodb"), settings.table)
 
 
 def _step_functions(settings: Settings) -> Executions:

@@ -60,13 +60,16 @@ def cheapest(offers: Iterable[Offer], need: Need) -> Offer:
 class MachineSpec(Value):
     """What to start. `key` derives from job, epoch and role, never from chance, so that a
     launch that is repeated makes no second machine. `environment` reaches the entry point of
-    the image of `role`; it may hold tokens, so it is kept out of every repr."""
+    the image of `role`; it may hold tokens, so it is kept out of every repr. `port` (TCP) is open
+    to `sources`, and nothing else is; 0 opens none."""
 
     key: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,120}$")
     role: Role
     epoch: PositiveInt
     offer: Offer
     environment: dict[str, str] = Field(default_factory=dict, repr=False)
+    port: int = Field(default=0, ge=0, le=65_535)
+    sources: tuple[str, ...] = Field(default=("0.0.0.0/0",), description="CIDRs")
 
 
 class MachineState(StrEnum):

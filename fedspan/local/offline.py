@@ -16,7 +16,7 @@ from chalice.config import Config
 from chalice.local import LocalGateway
 
 from fedspan import wiring
-from fedspan.absent import NoExecutions
+from fedspan.absent import NoClouds, NoExecutions, NoKeys
 from fedspan.access import Caller, CallerRole, Tokens
 from fedspan.app import App
 from fedspan.errors import NotRunning
@@ -44,6 +44,8 @@ def offline(home: Home) -> Iterator[Offline]:
         store=SqliteStore(home.database),
         objects=open_objects(home.objects_url),
         providers={},
+        clouds=NoClouds(),
+        keys=NoKeys(),
         executions=NoExecutions(instead),
         tokens=tokens,
         now=wiring.now,

@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 
 from fedspan import wiring
+from fedspan.absent import NoClouds, NoKeys
 from fedspan.access import Tokens
 from fedspan.app import App
 from fedspan.domain.machines import Role
@@ -93,6 +94,8 @@ def _app(home: Home, port: int) -> App:
         store=SqliteStore(home.database),
         objects=open_objects(home.objects_url),
         providers={"local": LocalProvider(home.machines, commands, wiring.now)},
+        clouds=NoClouds(),
+        keys=NoKeys(),
         executions=Interpreter(
             asset("state_machines/federated_job.asl.json"), functions.handlers()
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Final
@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from fedspan.domain.machines import Offer
+from fedspan.domain.spec import CpuArch, Need
 from fedspan.placement.book import (
     BASES,
     EPOCH,
@@ -24,6 +25,40 @@ from fedspan.placement.book import (
 )
 
 OFFERED: Final = "offer"
+
+
+def offers_in(book: Book, provider: str, regions: Collection[str], need: Need) -> list[Offer]:
+    """What `book` has of `provider` in `regions` (their names, as the provider's API has them)
+    that fits `need`, on demand and spot. GPU machines only where one is needed."""
+    machines, prices, gpu = book.machines, book.prices, need.gpu
+    fits = (machines.vcpus >= need.vcpus) & (machines.memory_mib >= need.memory_mib)
+    fits &= machines.gpus >= gpu.count if gpu else machines.gpus == 0
+    fits &= [need.arch in (None, one) for one in machines.arch]
+    if gpu is not None and gpu.model is not None:
+        fits &= [one == gpu.model for one in machines.gpu]
+    places = zip(book.regions.provider, book.regions.name, strict=True)
+    here = np.array([its == provider and name in regions for its, name in places], dtype=bool)
+    rows = np.flatnonzero(fits[prices.machine] & here[prices.region]).tolist()
+    return [_offer(book, row) for row in rows]
+
+
+def _offer(book: Book, row: int) -> Offer:
+    """The offer of a price. The book was checked when it was read, so this is not again."""
+    machines, prices = book.machines, book.prices
+    region, machine = int(prices.region[row]), int(prices.machine[row])
+    return Offer.model_construct(
+        provider=book.regions.provider[region],
+        region=book.regions.name[region],
+        machine_type=machines.name[machine],
+        vcpus=int(machines.vcpus[machine]),
+        memory_mib=int(machines.memory_mib[machine]),
+        price=int(prices.price[row]),
+        spot=bool(prices.spot[row]),
+        arch=CpuArch(machines.arch[machine]),
+        gpu=machines.gpu[machine],
+        gpus=int(machines.gpus[machine]),
+        network_tier="",
+    )
 
 
 def known_offers(book: Book, offers: Sequence[Offer]) -> list[Offer]:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from fedspan.absent import NoClouds, NoKeys
 from fedspan.access import Tokens
 from fedspan.app import App
 from fedspan.domain.parsing import parsed
@@ -95,6 +96,8 @@ def world(folder: Path, **parts: Any) -> World:
             "store": store,
             "objects": FolderObjects(folder),
             "providers": {"local": cloud},
+            "clouds": NoClouds(),
+            "keys": NoKeys(),
             "executions": StillExecutions(),
             "tokens": Tokens(KEY),
             "now": clock,

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from fedspan.domain.machines import Offer
+from fedspan.domain.spec import CpuArch, GpuNeed, Need
 from fedspan.placement.book import LADDER, UNRANKED
-from fedspan.placement.offers import book_of, known_offers
+from fedspan.placement.offers import book_of, known_offers, offers_in
 from fedspan.services.books import shipped
 
 TODAY = date(2026, 11, 20)
@@ -77,3 +78,27 @@ def test_a_machine_type_the_book_does_not_know_has_an_assumed_network():
 
     assert book.machines.nic_mbps.tolist() == [750, 1560, 10_000]
     assert book.machines.nic_assumed.tolist() == [False, True, True]
+
+
+def test_what_the_book_offers_in_some_regions_fits_and_is_the_books_price():
+    book, need = shipped(), Need(vcpus=2, memory_mib=4096, arch=CpuArch.ARM)
+    found = offers_in(book, "aws", {"eu-west-1", "us-east-1"}, need)
+
+    assert {(one.provider, one.region) for one in found} == {
+        ("aws", "eu-west-1"),
+        ("aws", "us-east-1"),
+    }
+    assert all(one.fits(need) and one == Offer(**one.model_dump()) for one in found)
+    assert {one.spot for one in found} == {True, False}
+    assert known_offers(book, found) == found
+    assert set(book_of(book, found, TODAY).prices.price) <= set(book.prices.price)
+
+
+def test_gpu_machines_are_offered_only_where_one_is_needed():
+    book = shipped()
+    need = Need(vcpus=2, memory_mib=4096, gpu=GpuNeed(model="L4"))
+    with_gpu = offers_in(book, "gcp", {"us-central1"}, need)
+    without = offers_in(book, "gcp", {"us-central1"}, Need(vcpus=2, memory_mib=4096))
+
+    assert {one.gpu for one in with_gpu} == {"L4"}
+    assert without and not any(one.gpus for one in without)

@@ -1,0 +1,155 @@
+"""Credentials of clouds: what a person registers, and what is kept and shown of it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, JsonValue, PositiveInt, SecretStr, field_validator, model_validator
+
+from fedspan.domain.values import Instant, Name, Value
+
+
+class Cloud(StrEnum):
+    AWS = "aws"
+    GCP = "gcp"
+    OPENSTACK = "openstack"
+
+
+class AwsSecret(Value):
+    """An access key of an IAM user. `regions` are those machines may be in; default: all that are
+    enabled for the account."""
+
+    provider: Literal[Cloud.AWS] = Cloud.AWS
+    access_key_id: str = Field(min_length=16, max_length=128, pattern=r"^\w+$")
+    secret_access_key: SecretStr = Field(min_length=16, max_length=128)
+    session_token: SecretStr | None = None
+    regions: tuple[str, ...] = ()
+
+
+class GcpSecret(Value):
+    """The key of a service account, as Google's console gives it (JSON)."""
+
+    provider: Literal[Cloud.GCP] = Cloud.GCP
+    project_id: str = Field(pattern=r"^[a-z][a-z0-9:.-]{4,62}$")
+    client_email: str = Field(min_length=3, max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")
+    private_key_id: str = Field(min_length=1, max_length=128)
+    private_key: SecretStr
+    token_uri: str = "https://oauth2.googleapis.com/token"
+    regions: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def what_matters_of_a_key_file(cls, data: Any) -> Any:
+        """Google's file says more than is needed, such as where its own certificates are."""
+        if not isinstance(data, dict) or data.get("type") != "service_account":
+            return data
+        return {field: data[field] for field in cls.model_fields if field in data}
+
+    @field_validator("private_key")
+    @classmethod
+    def is_a_private_key(cls, key: SecretStr) -> SecretStr:
+        if "BEGIN PRIVATE KEY" not in key.get_secret_value():
+            raise ValueError("is no PEM private key (-----BEGIN PRIVATE KEY-----)")
+        return key
+
+
+class OpenStackSecret(Value):
+    """A password in a project, or an application credential, which brings its own project.
+
+    `image` and `network` are what machines are made from, by name or id; default: the only one
+    there is. `ca` is the PEM of the CA that signed the endpoints, where the public ones did not.
+    """
+
+    provider: Literal[Cloud.OPENSTACK] = Cloud.OPENSTACK
+    auth_url: str = Field(pattern=r"^https?://[^\s@?#]+$")
+    region: str | None = None
+    username: str | None = None
+    password: SecretStr | None = None
+    project: str | None = None
+    user_domain: str = "Default"
+    project_domain: str = "Default"
+    application_credential_id: str | None = None
+    application_credential_secret: SecretStr | None = None
+    ca: str | None = None
+    image: str | None = None
+    network: str | None = None
+
+    @model_validator(mode="after")
+    def one_way_in(self) -> Self:
+        by_password = self.username and self.password and self.project
+        by_application = self.application_credential_id and self.application_credential_secret
+        if bool(by_password) == bool(by_application):
+            raise ValueError(
+                "needs either username, password and project, or application_credential_id and "
+                "application_credential_secret"
+            )
+        return self
+
+
+Secret = Annotated[AwsSecret | GcpSecret | OpenStackSecret, Field(discriminator="provider")]
+
+
+class Identity(Value):
+    """Who a credential is, as its cloud says: an ARN, a service account, user and project."""
+
+    subject: str
+    account: str = Field(description="AWS account, Google project, OpenStack project (its id)")
+    expires: Instant | None = None
+
+
+class Permission(Value):
+    """One action needed, as the cloud names it, and what it is needed for. `allowed` is None
+    where the cloud does not tell without doing it."""
+
+    action: str
+    purpose: str
+    allowed: bool | None
+
+
+class Examination(Value):
+    """What real calls proved of a credential. `notes` hold what a person should know besides:
+    quotas, the images there are, what could not be asked."""
+
+    identity: Identity
+    permissions: tuple[Permission, ...]
+    regions: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        return tuple(one.action for one in self.permissions if one.allowed is False)
+
+
+class Credential(Value):
+    """What is shown of a credential. Its secret is kept apart, sealed, and never shown."""
+
+    name: Name
+    provider: Cloud
+    registered: Instant
+    rotated: Instant | None = None
+    examination: Examination
+
+
+class Sealed(Value):
+    """A secret under a data key of its own, which a master key has wrapped. All is base64 but
+    `key`, which names the master key."""
+
+    name: Name
+    provider: Cloud
+    key: str
+    wrapped: str
+    nonce: str
+    ciphertext: str
+    version: PositiveInt = 1
+
+
+class Registration(Value):
+    """What a person sends to register or rotate a credential."""
+
+    name: Name
+    secret: Secret
+
+
+Policy = dict[str, JsonValue]
+"""A least-privilege policy, in the form its cloud takes."""
