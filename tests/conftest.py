@@ -18,3 +18,11 @@ settings.load_profile("explore" if os.environ.get("EXPLORE") else "same")
 for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, usual)
+
+pytest_plugins = (
+    "tests.clouds.aws.fixtures",
+    "tests.clouds.firestore.fixtures",
+    "tests.clouds.gcp.fixtures",
+    "tests.clouds.openstack.fixtures",
+    "tests.clouds.storage.fixtures",
+)

@@ -2,67 +2,71 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 import pytest
 
-from fedspan.domain.machines import Machine, MachineSpec, MachineState, Role
+from fedspan.domain.machines import Machine, MachineSpec, MachineState, Role, cheapest
 from fedspan.domain.spec import Need
 from fedspan.errors import NoCapacity
 from fedspan.providers.base import Provider
 from fedspan.providers.local import MARK, LocalProvider
 from fedspan.providers.memory import MemoryProvider
+from tests.contract.clouds import NOW, PROVIDERS, local_provider
 
-NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 NEED = Need(vcpus=1, memory_mib=64)
-# A machine that starts a child, and one that left the group for a session of its own.
-FAMILY = """
-import subprocess, sys, time
-sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
-subprocess.Popen(sleep)
-subprocess.Popen(sleep, start_new_session=True)
-print("booted", flush=True)
-time.sleep(600)
-"""
 
 
-def memory(folder: Path) -> Iterator[Provider]:
-    yield MemoryProvider(lambda: NOW)
-
-
-def local(folder: Path) -> Iterator[Provider]:
-    provider = local_provider(folder)
-    yield provider
-    for machine in provider.machines():
-        provider.terminate(machine)
-
-
-def local_provider(folder: Path, program: str = FAMILY) -> LocalProvider:
-    command = [sys.executable, "-c", program]
-    commands = {Role.AGGREGATOR: command, Role.CLIENT: command}
-    return LocalProvider(folder / "machines", commands, lambda: NOW)
-
-
-@pytest.fixture(params=[memory, local], ids=lambda f: f.__name__)
-def provider(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Provider]:
-    yield from request.param(tmp_path)
+@pytest.fixture(params=PROVIDERS, ids=lambda f: f.__name__)
+def provider(request: pytest.FixtureRequest) -> Iterator[Provider]:
+    yield from request.param(request)
 
 
 def machine_spec(
-    provider: Provider, key: str = "job-1-aggregator-1", epoch: int = 1
+    provider: Provider,
+    key: str = "job-1-aggregator-1",
+    epoch: int = 1,
+    *,
+    spot: bool = False,
 ) -> MachineSpec:
+    """A machine as the provider may run one: the cheapest offer, so that it is the same one
+    each time."""
+    roles = provider.capabilities.roles
+    offers = [one for one in provider.offers(NEED) if one.spot == spot]
     return MachineSpec(
         key=key,
-        role=Role.AGGREGATOR,
+        role=Role.AGGREGATOR if Role.AGGREGATOR in roles else Role.CLIENT,
         epoch=epoch,
-        offer=provider.offers(NEED)[0],
+        offer=cheapest(offers, NEED),
         environment={"FEDSPAN_TOKEN": "hush"},
+        port=8443 if Role.AGGREGATOR in roles else 0,
+        sources=("192.0.2.0/24", "198.51.100.7/32"),
     )
+
+
+def gone(provider: Provider, machine: Machine) -> None:
+    """Ask for its end until no trace of it is shown, as a tear-down does."""
+    end = time.monotonic() + 60
+    while True:
+        provider.terminate(machine)
+        if all(one.id != machine.id for one in provider.machines()):
+            return
+        assert time.monotonic() < end, f"{machine.id} does not go"
+        time.sleep(0.1)
+
+
+def settled(provider: Provider, job: str) -> list[Machine]:
+    """The machines of a job, once none of them is pending."""
+    end = time.monotonic() + 60
+    while True:
+        found = list(provider.machines(job))
+        if all(one.state is not MachineState.PENDING for one in found):
+            return found
+        assert time.monotonic() < end, f"still pending: {found}"
+        time.sleep(0.1)
 
 
 def family(folder: Path) -> list[psutil.Process]:
@@ -93,23 +97,38 @@ def test_an_offer_fits_the_need_and_carries_its_price(provider: Provider) -> Non
 
 
 def test_nothing_is_offered_for_a_need_nobody_meets(provider: Provider) -> None:
-    assert provider.offers(Need(vcpus=1, memory_mib=10**9)) == []
+    assert list(provider.offers(Need(vcpus=1, memory_mib=10**9))) == []
 
 
 def test_a_launched_machine_is_listed_with_what_it_is(provider: Provider) -> None:
     spec = machine_spec(provider)
     made = provider.launch("job-1", spec)
+    [listed] = settled(provider, "job-1")
 
-    assert list(provider.machines("job-1")) == [made]
+    assert listed == made.model_copy(update={"state": MachineState.RUNNING})
+    assert made.state in (MachineState.PENDING, MachineState.RUNNING)
     assert (made.job, made.key, made.role, made.epoch) == ("job-1", spec.key, spec.role, 1)
-    assert made.state is MachineState.RUNNING
+    assert made.offer == spec.offer
+
+
+def test_a_spot_machine_is_listed_as_one(provider: Provider) -> None:
+    if not provider.capabilities.spot:
+        assert not any(one.spot for one in provider.offers(NEED))
+        return
+    spec = machine_spec(provider, spot=True)
+    provider.launch("job-1", spec)
+
+    [listed] = provider.machines("job-1")
+    assert listed.offer == spec.offer
+    assert listed.offer.spot
 
 
 def test_one_key_never_makes_two_machines(provider: Provider) -> None:
     spec = machine_spec(provider)
     first, second = provider.launch("job-1", spec), provider.launch("job-1", spec)
 
-    assert first == second
+    assert first.id == second.id
+    assert first == second.model_copy(update={"state": first.state})
     assert len(provider.machines()) == 1
 
 
@@ -118,20 +137,21 @@ def test_machines_are_listed_by_job(provider: Provider) -> None:
     provider.launch("job-2", machine_spec(provider, "b"))
 
     assert [m.key for m in provider.machines("job-1")] == ["a"]
+    assert list(provider.machines("job-3")) == []
     assert sorted(m.key for m in provider.machines()) == ["a", "b"]
 
 
 def test_a_terminated_machine_is_gone_and_a_repeat_is_no_error(provider: Provider) -> None:
     made = provider.launch("job-1", machine_spec(provider))
-    provider.terminate(made)
+    gone(provider, made)
     provider.terminate(made)
 
-    assert provider.machines() == []
+    assert list(provider.machines()) == []
 
 
 def test_a_key_can_be_launched_again_once_its_machine_is_gone(provider: Provider) -> None:
     made = provider.launch("job-1", machine_spec(provider))
-    provider.terminate(made)
+    gone(provider, made)
     provider.launch("job-1", machine_spec(provider))
 
     assert len(provider.machines()) == 1
@@ -155,9 +175,10 @@ class TestLocal:
 
     @pytest.fixture
     def cloud(self, tmp_path: Path) -> Iterator[LocalProvider]:
-        for provider in local(tmp_path):
-            assert isinstance(provider, LocalProvider)
-            yield provider
+        provider = local_provider(tmp_path)
+        yield provider
+        for machine in provider.machines():
+            provider.terminate(machine)
 
     def launched(self, cloud: LocalProvider, tmp_path: Path) -> tuple[Machine, Path]:
         made = cloud.launch("job-1", machine_spec(cloud))

@@ -1,0 +1,1 @@
+"""Google Compute Engine on a loopback port."""
