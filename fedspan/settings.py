@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Final, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveFloat
 
@@ -11,6 +12,7 @@ from fedspan.domain.values import Name, Value
 from fedspan.errors import InvalidRequest
 
 PREFIX = "FEDSPAN_"
+LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
 class Settings(Value):
@@ -49,10 +51,19 @@ class Settings(Value):
     boot_seconds: PositiveFloat = 600.0
     lease_seconds: PositiveFloat = 3600.0
 
+    @property
+    def reached_from_afar(self) -> bool:
+        """Whether machines elsewhere can call the API, and keep what they make. Those of test
+        clouds are on this computer."""
+        host = urlsplit(self.api_url).hostname or ""
+        at_home = host in LOOPBACK or self.objects_url.startswith("file:")
+        return self.allow_loopback or not at_home
+
     @classmethod
-    def from_env(cls, environment: Mapping[str, str]) -> Self:
-        """Raises `InvalidRequest` naming the variable that is wrong."""
-        given = {
+    def from_env(cls, environment: Mapping[str, str], **usual: object) -> Self:
+        """What `environment` does not say is as `usual`, else the default. Raises
+        `InvalidRequest` naming the variable that is wrong."""
+        given = usual | {
             field: environment[PREFIX + field.upper()]
             for field in cls.model_fields
             if PREFIX + field.upper() in environment

@@ -32,6 +32,8 @@ class SiteKind(StrEnum):
     """Fedspan starts the site's machine on this computer, for the length of a job."""
     AGENT = "agent"
     """The site runs its own machine, which joined with a token."""
+    OPENSTACK = "openstack"
+    """Fedspan starts the site's machine in its private cloud, for the length of a job."""
 
 
 class Figures(Value):
@@ -48,6 +50,9 @@ class Site(Value):
 
     name: Name
     kind: SiteKind = SiteKind.LOCAL
+    credential: Name | None = Field(
+        default=None, description="of kind openstack: whose project its machines run in"
+    )
     city: str = ""
     country: KeptCountry = ""
     latitude: float | None = Field(default=None, ge=-90, le=90, allow_inf_nan=False)
@@ -78,6 +83,11 @@ class Site(Value):
         if (self.latitude is None) != (self.longitude is None):
             lacking = "latitude" if self.latitude is None else "longitude"
             found.append(f"{lacking}: site {self.name} has half a position; give both or none")
+        if (self.kind is SiteKind.OPENSTACK) != (self.credential is not None):
+            found.append(
+                f"credential: site {self.name}: one of kind openstack names the credential of its "
+                "cloud, and no other does"
+            )
         return tuple(found)
 
     def _absurd_figures(self) -> Iterator[Sequence[str]]:

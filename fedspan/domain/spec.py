@@ -5,6 +5,7 @@ Everything that can be known without looking at a cloud or a site is checked her
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections import Counter
 from enum import StrEnum
@@ -159,6 +160,18 @@ class Purchase(StrEnum):
     ANY = "any"
 
 
+def _cidr(value: str) -> str:
+    return str(ipaddress.ip_network(value))  # raises ValueError, which says what is wrong
+
+
+class NetworkSpec(Value):
+    """From where participants reach the aggregator: its firewall lets nobody else in."""
+
+    allow_cidrs: tuple[Annotated[str, AfterValidator(_cidr)], ...] = Field(
+        default=("0.0.0.0/0",), min_length=1, max_length=50
+    )
+
+
 class AggregatorSpec(Value):
     """`approve`: the job waits until a person confirms its place, or picks another."""
 
@@ -166,6 +179,7 @@ class AggregatorSpec(Value):
     regions: RegionsSpec = RegionsSpec()
     purchase: Purchase = Purchase.ANY
     approve: bool = False
+    network: NetworkSpec = NetworkSpec()
 
 
 class Score(StrEnum):

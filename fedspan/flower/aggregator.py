@@ -26,7 +26,9 @@ class Flower:
     All are started at once and none again: when one ends, the incarnation has.
     """
 
-    def __init__(self, work: Path, host: str, family: Family, *, stock: bool) -> None:
+    def __init__(
+        self, work: Path, host: str, family: Family, *, stock: bool, port: int = 0
+    ) -> None:
         now = datetime.fromtimestamp(time.time(), UTC)
         self._tls = server_certificate(work / "tls", host, now)
         self._ended = work / "serverapp.ended"
@@ -35,7 +37,7 @@ class Flower:
         write_secret(self._secret, token_hex(32).encode())
         self._port = free_port()
         self._workers = Workers(family, stock=stock)
-        with _listen(host) as listener:
+        with _listen(host, port) as listener:
             self.address = f"{host}:{listener.getsockname()[1]}"
             self._workers.superlink(self._superlink_options())
             family.fork(
@@ -93,13 +95,13 @@ class Flower:
         return [str(option) for option in options]
 
 
-def _listen(host: str) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     """On `host` if this machine has that address, else on all it has: a cloud's public address
-    is translated on the way."""
+    is translated on the way. Port 0 takes any that is free."""
     try:
-        return socket.create_server((host, 0), backlog=256)
+        return socket.create_server((host, port), backlog=256)
     except OSError:
-        return socket.create_server(("", 0), backlog=256)
+        return socket.create_server(("", port), backlog=256)
 
 
 def free_port() -> int:

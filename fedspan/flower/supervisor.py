@@ -32,6 +32,7 @@ from fedspan.objects.opening import open_objects
 JOB: Final = "FEDSPAN_JOB"
 EPOCH: Final = "FEDSPAN_EPOCH"
 ADDRESS: Final = "FEDSPAN_ADDRESS"
+PORT: Final = "FEDSPAN_PORT"
 TICK_SECONDS: Final = 0.05
 RUN_CHECK_SECONDS: Final = 2.0
 MOST_ROUNDS: Final = 40
@@ -51,6 +52,7 @@ class Settings:
     objects: str
     work: Path
     address: str
+    port: int = 0
 
     @classmethod
     def from_env(cls) -> Settings:
@@ -61,6 +63,7 @@ class Settings:
             objects=wanted(OBJECTS),
             work=Path(os.environ.get(WORK) or Path.cwd()).resolve(),
             address=os.environ.get(ADDRESS) or LOOPBACK,
+            port=int(os.environ.get(PORT) or 0),
         )
 
 
@@ -249,7 +252,7 @@ def main() -> int:
     why = warm_up_aggregator()
     if why:
         log.warning("running Flower's own commands: %s", why)
-    flower = Flower(settings.work, settings.address, family, stock=bool(why))
+    flower = Flower(settings.work, settings.address, family, stock=bool(why), port=settings.port)
     shipper = _shipper(settings, logs)
     shipper.start()
     try:

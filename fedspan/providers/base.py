@@ -23,6 +23,8 @@ class Capabilities:
     user_data_bytes: int = 16_384
     roles: frozenset[Role] = frozenset(Role)
     """What its machines may be: a private cloud runs no aggregators, a public one no clients."""
+    here: bool = False
+    """Its machines are on this computer, and see its loopback and its files."""
 
 
 class Provider(Protocol):

@@ -42,7 +42,7 @@ class LocalProvider:
     """`commands` says what a machine of each role runs: the image's entry point."""
 
     name = "local"
-    capabilities = Capabilities(user_data_bytes=1_000_000)
+    capabilities = Capabilities(user_data_bytes=1_000_000, here=True)
 
     def __init__(
         self,

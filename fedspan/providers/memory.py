@@ -19,7 +19,7 @@ class MemoryProvider:
 
     now: Callable[[], datetime]
     name: str = "memory"
-    capabilities: Capabilities = field(default_factory=lambda: Capabilities(spot=True))
+    capabilities: Capabilities = field(default_factory=lambda: Capabilities(spot=True, here=True))
     fail_next: FedspanError | None = None
     fail_launch: list[FedspanError] = field(default_factory=list)
     fail_terminate: list[FedspanError] = field(default_factory=list)

@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+from fedspan.app import App
 from fedspan.domain.jobs import Job
-from fedspan.domain.sites import Agent
+from fedspan.domain.sites import Agent, Site
+from fedspan.errors import NotOffered
+from fedspan.providers.base import Provider
 
 
 def client_key(job_id: str, site: str) -> str:
     """The machine that Fedspan starts for `site` in a job, where the site is of kind local."""
     return f"{job_id}-client-{site}"
+
+
+def provider_of(app: App, site: Site) -> Provider:
+    """Who starts the machines of `site`. Raises `NotOffered` when this installation cannot."""
+    name = site.credential or "local"
+    provider = app.providers.get(name)
+    if provider is None:
+        lacks = f"there is no credential {name!r}" if site.credential else "it starts none here"
+        raise NotOffered(f"the machine of site {site.name} cannot be started: {lacks}")
+    return provider
 
 
 def lost(agent: Agent, now: datetime, lost_seconds: float) -> bool:

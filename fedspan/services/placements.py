@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from typing import Final
 
+import structlog
+
 from fedspan.app import App
 from fedspan.domain.countries import COUNTRIES
 from fedspan.domain.jobs import Job, overrun, seconds_left
 from fedspan.domain.layers import architecture
-from fedspan.domain.machines import Offer
+from fedspan.domain.machines import Offer, Role
 from fedspan.domain.parsing import nearest, parsed, refused
 from fedspan.domain.placements import (
     NOWHERE,
@@ -21,9 +23,11 @@ from fedspan.domain.placements import (
 from fedspan.domain.sites import Site
 from fedspan.domain.spec import JobSpec, Limits, Need, Purchase
 from fedspan.errors import InvalidRequest, NoCapacity, ProviderError
+from fedspan.providers.base import Provider
 from fedspan.services import books
 from fedspan.services.examine import program_key
 
+log = structlog.get_logger()
 SHOWN: Final = 10
 BYTES_PER_PARAMETER: Final = 4
 NO_DEADLINE_S: Final = 1e12
@@ -75,7 +79,7 @@ def place_job(app: App, job: Job) -> PlacementAnswer:
         raise passed
     offers = _offers(app, job.spec.aggregator.need)
     if not offers:
-        raise NoCapacity("no provider offers any machine just now; try again later")
+        raise NoCapacity(_nothing_offered(app))
     return _among_offers(
         app,
         job.spec,
@@ -133,10 +137,44 @@ def _among_offers(
 
 
 def _offers(app: App, need: Need) -> list[Offer]:
-    """What fits; if nothing does, what there is, so that it can be told what it lacks."""
-    providers = app.providers.values()
-    fitting = [one for provider in providers for one in provider.offers(need)]
-    return fitting or [one for provider in providers for one in provider.offers(ANY)]
+    """What fits; if nothing does, what there is, so that it can be told what it lacks. A cloud that
+    does not answer offers nothing, unless it is the only one.
+
+    Raises:
+        ProviderError: none answers.
+    """
+    providers = [one for one in app.providers.values() if _could_aggregate(app, one)]
+    fitting = _asked(providers, need)
+    return fitting or _asked(providers, ANY)
+
+
+def _asked(providers: Sequence[Provider], need: Need) -> list[Offer]:
+    found: list[Offer] = []
+    silent: list[ProviderError] = []
+    for provider in providers:
+        try:
+            found += provider.offers(need)
+        except ProviderError as exc:
+            log.warning("CloudSilent", provider=provider.name, error=str(exc))
+            silent.append(exc)
+    if silent and len(silent) == len(providers):
+        raise silent[0]
+    return found
+
+
+def _could_aggregate(app: App, provider: Provider) -> bool:
+    able = provider.capabilities
+    return Role.AGGREGATOR in able.roles and (able.here or app.settings.reached_from_afar)
+
+
+def _nothing_offered(app: App) -> str:
+    if app.providers and not any(_could_aggregate(app, one) for one in app.providers.values()):
+        return (
+            "no provider here runs aggregators that could reach this control plane: "
+            f"FEDSPAN_API_URL is {app.settings.api_url}, FEDSPAN_OBJECTS_URL "
+            f"{app.settings.objects_url or 'not set'}; machines in clouds need public ones"
+        )
+    return "no provider offers any machine just now; try again later"
 
 
 def offer_of(candidate: Candidate) -> Offer:

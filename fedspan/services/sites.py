@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from fedspan.app import App
+from fedspan.domain.credentials import Cloud
 from fedspan.domain.parsing import nearest, refused
 from fedspan.domain.sites import Dataset, Site
 from fedspan.errors import Conflict, InvalidRequest
@@ -14,7 +15,7 @@ from fedspan.services.changes import write_all
 from fedspan.services.measure import forgotten, known_region
 from fedspan.stores.base import Change
 
-WHERE: Final = ("kind", "latitude", "longitude", "cloud")
+WHERE: Final = ("kind", "credential", "latitude", "longitude", "cloud")
 """What says where a site is. What was measured elsewhere holds no more."""
 
 
@@ -65,6 +66,8 @@ def delete_site(app: App, name: str) -> None:
 def _check(app: App, site: Site) -> None:
     if site.faults:
         raise InvalidRequest(*site.faults)
+    if site.credential is not None:
+        _check_credential(app, site.name, site.credential)
     if site.rtt_ms:
         known = books.current(app).regions.index
         unknown = [place for place in site.rtt_ms if place not in known]
@@ -75,6 +78,18 @@ def _check(app: App, site: Site) -> None:
                     f"rtt_ms: site {site.name}: {place!r} is no region{nearest(place, known)}"
                 ),
             )
+
+
+def _check_credential(app: App, site: str, name: str) -> None:
+    found = app.credentials.find(name)
+    if found is None:
+        near = nearest(name, app.credentials.ids())
+        raise InvalidRequest(f"credential: site {site}: no credential {name!r} is registered{near}")
+    if found.value.provider is not Cloud.OPENSTACK:
+        raise InvalidRequest(
+            f"credential: site {site}: {name!r} is one of {found.value.provider}; participants' "
+            "machines run in OpenStack, or are their own (kind agent)"
+        )
 
 
 def _free(app: App, name: str) -> None:

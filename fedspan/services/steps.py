@@ -15,10 +15,9 @@ from fedspan.domain.placements import PlacementAnswer
 from fedspan.domain.places import costing, where
 from fedspan.domain.sites import Site, SiteKind
 from fedspan.domain.waits import Assignment
-from fedspan.errors import NoCapacity
 from fedspan.services.changes import Step, change, enter, event, past
 from fedspan.services.examine import examine
-from fedspan.services.linking import client_key
+from fedspan.services.linking import client_key, provider_of
 from fedspan.services.placements import offer_of, place_job
 
 TOKEN_LIFETIME = timedelta(days=8)
@@ -107,7 +106,7 @@ def launch(app: App, job_id: str) -> dict[str, object]:
     for name in job.spec.participants:
         site = app.sites.get(name).value
         _assign(app, job, name)
-        if site.kind is SiteKind.LOCAL:
+        if site.kind is not SiteKind.AGENT:
             _launch_client(app, job, site)
     return {"job": job.id, "epoch": job.epoch}
 
@@ -146,13 +145,13 @@ def _aggregator_machine(app: App, job: Job, offer: Offer) -> MachineSpec:
             "FEDSPAN_JOB": job.id,
             "FEDSPAN_EPOCH": str(job.epoch),
         },
+        port=app.settings.aggregator_port,
+        sources=job.spec.aggregator.network.allow_cidrs,
     )
 
 
 def _launch_client(app: App, job: Job, site: Site) -> None:
-    provider = app.providers.get("local")
-    if provider is None:
-        raise NoCapacity(f"site {site.name} is of kind local, which this installation cannot start")
+    provider = provider_of(app, site)
     key = client_key(job.id, site.name)
     caller = Caller(role=CallerRole.SITE, site=site.name)
     offer = cheapest(provider.offers(site.need), site.need)
