@@ -1,0 +1,180 @@
+"""Which clouds run what: public ones aggregators, private ones the machines of their sites."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from fedspan.domain.credentials import Cloud, Credential, Examination, Identity
+from fedspan.domain.machines import Offer, Role
+from fedspan.domain.sites import Site, SiteKind
+from fedspan.errors import CloudUnavailable, InvalidRequest, NoCapacity, NotOffered
+from fedspan.providers.base import Capabilities
+from fedspan.providers.memory import MemoryProvider
+from fedspan.services import steps
+from fedspan.services.placements import place_job
+from fedspan.services.sites import register_site
+from fedspan.services.submit import submit
+from fedspan.settings import Settings
+from tests.support.world import dataset, spec, with_sites, world
+
+NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
+
+
+class PublicCloud(MemoryProvider):
+    """Offers one machine of a region that the book knows."""
+
+    def offers(self, need):
+        self._fail()
+        machine = {"machine_type": "m5.large", "vcpus": 2, "memory_mib": 8192, "price": 96_000}
+        return [Offer(provider=self.name, region="eu-west-1", **machine)]
+
+
+def clouds():
+    aws = PublicCloud(lambda: NOW, "aws", Capabilities(roles=frozenset({Role.AGGREGATOR})))
+    private = Capabilities(roles=frozenset({Role.CLIENT}))
+    return aws, MemoryProvider(lambda: NOW, "clinic", private)
+
+
+def credential(name: str, provider: Cloud) -> Credential:
+    examined = Examination(
+        identity=Identity(subject="me", account="1"), permissions=(), regions=("here",)
+    )
+    return Credential(name=name, provider=provider, registered=NOW, examination=examined)
+
+
+def a_world(folder, *providers, **settings):
+    made = world(
+        folder,
+        providers={one.name: one for one in providers},
+        settings=Settings(**{"allow_loopback": True, **settings}),
+    )
+    for name, kind in (("clinic", Cloud.OPENSTACK), ("aws", Cloud.AWS)):
+        row = credential(name, kind)
+        made.app.store.write([made.app.credentials.put(row, name, expected=0)])
+    return made
+
+
+def placeable(app):
+    with_sites(app, latitude=37.5, longitude=127.0)
+
+
+def test_a_private_cloud_is_never_asked_for_an_aggregator(tmp_path):
+    aws, private = clouds()
+    here = a_world(tmp_path, aws, private)
+    placeable(here.app)
+    answer = place_job(here.app, submit(here.app, spec()))
+
+    assert {one.provider for one in answer.candidates} == {"aws"}
+
+
+def test_a_cloud_that_does_not_answer_hides_no_other(tmp_path):
+    aws, other = clouds()[0], MemoryProvider(lambda: NOW, "local")
+    here = a_world(tmp_path, aws, other)
+    placeable(here.app)
+    job = submit(here.app, spec())
+    aws.fail_next = CloudUnavailable("aws: no answer")
+
+    assert {one.provider for one in place_job(here.app, job).candidates} == {"local"}
+
+
+def test_when_no_cloud_answers_the_job_asks_again(tmp_path):
+    aws, _ = clouds()
+    here = a_world(tmp_path, aws)
+    placeable(here.app)
+    job = submit(here.app, spec())
+    aws.fail_next = CloudUnavailable("aws: no answer")
+
+    with pytest.raises(CloudUnavailable):
+        place_job(here.app, job)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"api_url": "http://127.0.0.1:8470", "objects_url": "s3://bucket"},
+        {"api_url": "https://api.example.org", "objects_url": "file:///home/me/objects"},
+    ],
+)
+def test_no_aggregator_goes_where_it_could_not_call_back(tmp_path, settings):
+    aws, _ = clouds()
+    here = a_world(tmp_path, aws, allow_loopback=False, **settings)
+    placeable(here.app)
+    job = submit(here.app, spec())
+
+    with pytest.raises(NoCapacity, match=f"FEDSPAN_API_URL is {settings['api_url']}"):
+        place_job(here.app, job)
+
+
+def test_one_goes_to_a_cloud_from_a_control_plane_that_it_can_call(tmp_path):
+    aws, _ = clouds()
+    public = {"api_url": "https://api.example.org", "objects_url": "s3://bucket"}
+    here = a_world(tmp_path, aws, allow_loopback=False, **public)
+    placeable(here.app)
+
+    assert place_job(here.app, submit(here.app, spec())).candidates
+
+
+def test_the_machine_of_a_site_starts_in_its_own_cloud(tmp_path):
+    aws, private = clouds()
+    here = a_world(tmp_path, aws, private)
+    placeable(here.app)
+    in_cloud = Site(
+        name="busan",
+        kind=SiteKind.OPENSTACK,
+        credential="clinic",
+        latitude=35.1,
+        longitude=129.0,
+        datasets=(dataset(),),
+    )
+    register_site(here.app, in_cloud)
+    job = submit(here.app, spec(participants=["busan"]))
+    steps.check(here.app, job.id)
+    steps.place(here.app, job.id)
+    steps.launch(here.app, job.id)
+
+    [client] = private.machines(job.id)
+    assert client.role is Role.CLIENT
+    assert [one.role for one in aws.machines(job.id)] == [Role.AGGREGATOR]
+
+
+def test_a_site_whose_credential_is_gone_is_told(tmp_path):
+    aws, private = clouds()
+    here = a_world(tmp_path, aws, private)
+    register_site(
+        here.app,
+        Site(
+            name="busan",
+            kind=SiteKind.OPENSTACK,
+            credential="clinic",
+            latitude=35.1,
+            longitude=129.0,
+            datasets=(dataset(),),
+        ),
+    )
+    job = submit(here.app, spec(participants=["busan"]))
+    steps.check(here.app, job.id)
+    steps.place(here.app, job.id)
+    del here.app.providers["clinic"]
+
+    with pytest.raises(NotOffered, match="site busan cannot be started.*no credential 'clinic'"):
+        steps.launch(here.app, job.id)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"kind": "openstack"}, "one of kind openstack names the credential"),
+        ({"credential": "clinic"}, "one of kind openstack names the credential"),
+        ({"kind": "openstack", "credential": "clinik"}, "did you mean 'clinic'"),
+        ({"kind": "openstack", "credential": "aws"}, "'aws' is one of aws"),
+    ],
+)
+def test_a_site_that_names_no_cloud_of_its_own_is_refused(tmp_path, changes, said):
+    here = a_world(tmp_path, *clouds())
+    site = Site.model_validate({"name": "busan", "datasets": [dataset()], **changes})
+
+    with pytest.raises(InvalidRequest, match=said):
+        register_site(here.app, site)
+    assert here.app.sites.find("busan") is None
