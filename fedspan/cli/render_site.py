@@ -41,12 +41,21 @@ def kept(found: Site, given: Iterable[str]) -> list[str]:
 
 
 def _facts(found: Site) -> Iterable[tuple[str, RenderableType]]:
-    here = found.kind is SiteKind.LOCAL
-    yield "Machine", "this computer, for the length of a job" if here else "its own, by an agent"
+    yield "Machine", plain(_machine(found))
     yield "Position", _position(found) or UNKNOWN
     yield "Cloud", plain(found.cloud or "none")
     yield "Link", _link(found) or UNKNOWN
     yield "Compute", _compute(found) or UNKNOWN
+
+
+def _machine(found: Site) -> str:
+    match found.kind:
+        case SiteKind.LOCAL:
+            return "this computer, for the length of a job"
+        case SiteKind.OPENSTACK:
+            return f"in the cloud of credential {found.credential}, for the length of a job"
+        case SiteKind.AGENT:
+            return "its own, by an agent"
 
 
 def _position(found: Site) -> str:

@@ -26,10 +26,23 @@ def add(
         list[str],
         typer.Option(
             metavar="NAME=FILE[:TARGET]",
-            help="A .csv or .npz file on this computer, and the column of its classes "
-            "(default: target); may be given several times",
+            help="A .csv or .npz file on this computer (with --credential: on the site's "
+            "machine), and the column of its classes (default: target); may be given several times",
         ),
     ],
+    credential: Annotated[
+        str | None,
+        typer.Option(help="Its machine runs in the OpenStack project of this credential"),
+    ] = None,
+    features: Annotated[
+        str, typer.Option(metavar="N[xN...]", help="With --credential: the shape of an example")
+    ] = "",
+    classes: Annotated[
+        str, typer.Option(metavar="NAME,NAME...", help="With --credential: of the target")
+    ] = "",
+    examples: Annotated[
+        int, typer.Option(min=0, help="With --credential: how many rows there are")
+    ] = 0,
     city: Annotated[str, typer.Option()] = "",
     country: Annotated[str, typer.Option(help="Two letters: KR, DE ...")] = "",
     latitude: Annotated[float | None, typer.Option("--lat", help="Degrees north")] = None,
@@ -44,15 +57,16 @@ def add(
         float | None, typer.Option(help="Seconds one round of training takes there")
     ] = None,
 ) -> None:
-    """Register a site on this computer, or change it. Its data stays where it is.
+    """Register a site on this computer or in a private cloud, or change it. Its data stays where
+    it is.
 
     A site that is there already keeps what is not given again.
     """
     from fedspan.domain.parsing import parsed
-    from fedspan.domain.sites import Site
+    from fedspan.domain.sites import Site, SiteKind
 
     here = session(ctx)
-    said = {
+    said: dict[str, object] = {
         "city": city or None,
         "country": country or None,
         "latitude": latitude,
@@ -63,7 +77,12 @@ def add(
         "compute_s": compute_s,
     }
     given = {field: value for field, value in said.items() if value is not None}
-    site = parsed(Site, {"name": name, "datasets": [_described(one) for one in dataset], **given})
+    if credential is None:
+        data = [_described(one) for one in dataset]
+    else:
+        given |= {"kind": SiteKind.OPENSTACK, "credential": credential}
+        data = [_told(one, features, classes, examples) for one in dataset]
+    site = parsed(Site, {"name": name, "datasets": data, **given})
     with here.api() as api:
         before = next((one for one in api.sites() if one.name == name), None)
         made = api.put_site(_changed(before, site, given) if before else site)
@@ -166,9 +185,14 @@ def _changed(before: Site, site: Site, given: Iterable[str]) -> Site:
     from fedspan.errors import Conflict
     from fedspan.services.sites import with_datasets
 
-    if before.kind is not SiteKind.LOCAL:
+    if before.kind is not site.kind:
+        runs = {
+            SiteKind.LOCAL: "runs on this computer",
+            SiteKind.AGENT: "runs its own machine, which has its data",
+            SiteKind.OPENSTACK: f"runs in the cloud of credential {before.credential}",
+        }
         raise Conflict(
-            f"site {before.name} runs its own machine, which has its data; "
+            f"site {before.name} {runs[before.kind]}; "
             f"`fedspan site delete {before.name}` first, or take another name"
         )
     said = {field: getattr(site, field) for field in given}
@@ -191,9 +215,7 @@ def _described(option: str) -> Dataset:
     from fedspan.errors import InvalidRequest
     from fedspan.learning.datasets import describe
 
-    name, sign, place = option.partition("=")
-    if not name or not sign or not place:
-        raise InvalidRequest(f"--dataset: want NAME=FILE or NAME=FILE:TARGET, got {option!r}")
+    name, place = _split(option)
     file, colon, target = place.rpartition(":")
     if Path(place).is_file() or not colon:
         file, target = place, "target"
@@ -203,3 +225,43 @@ def _described(option: str) -> Dataset:
     found = {"path": str(path), "target": target, "features": (1,), "classes": ("0", "1")}
     parsed(Dataset, {**found, "name": name, "examples": 1})  # the name, before a long read
     return describe(name, path, target)
+
+
+def _told(option: str, features: str, classes: str, examples: int) -> Dataset:
+    """Data that only the site's machine can read, as a person describes it."""
+    from fedspan.domain.parsing import parsed
+    from fedspan.domain.sites import Dataset
+    from fedspan.errors import InvalidRequest
+
+    name, place = _split(option)
+    file, colon, target = place.rpartition(":")
+    if not colon:
+        file, target = place, "target"
+    if not file.startswith("/"):
+        raise InvalidRequest(
+            f"--dataset {name}: {file!r} is no path on the site's machine; write /data/file.csv"
+        )
+    shape = features.split("x")
+    if not all(one.isdecimal() for one in shape) or not classes or not examples:
+        raise InvalidRequest(
+            f"--dataset {name}: nobody can read it from here; say --features 30, "
+            "--classes benign,malignant and --examples 400"
+        )
+    said = {
+        "name": name,
+        "path": file,
+        "target": target,
+        "features": [int(one) for one in shape],
+        "classes": [one.strip() for one in classes.split(",")],
+        "examples": examples,
+    }
+    return parsed(Dataset, said)
+
+
+def _split(option: str) -> tuple[str, str]:
+    from fedspan.errors import InvalidRequest
+
+    name, sign, place = option.partition("=")
+    if not name or not sign or not place:
+        raise InvalidRequest(f"--dataset: want NAME=FILE or NAME=FILE:TARGET, got {option!r}")
+    return name, place

@@ -7,6 +7,7 @@
     machines/, logs/    process groups, and what their consoles said
     sites/              data the demo wrote for its hospitals
     signing.key         tokens are signed with it (mode 0600)
+    master.key          credentials of clouds are sealed with it (mode 0600)
     control.json        the control plane that runs here: its process and address
     lock                held while one does
 """
@@ -52,7 +53,8 @@ class Home:
 
     @property
     def objects_url(self) -> str:
-        return (self.path / "objects").resolve().as_uri()
+        """FEDSPAN_OBJECTS_URL, or a folder here."""
+        return os.environ.get("FEDSPAN_OBJECTS_URL") or (self.path / "objects").resolve().as_uri()
 
     @property
     def machines(self) -> Path:

@@ -16,15 +16,12 @@ from chalice.config import Config
 from chalice.local import LocalGateway
 
 from fedspan import wiring
-from fedspan.absent import NoClouds, NoExecutions, NoKeys
+from fedspan.absent import NoExecutions
 from fedspan.access import Caller, CallerRole, Tokens
-from fedspan.app import App
 from fedspan.errors import NotRunning
 from fedspan.local import functions
 from fedspan.local.home import Home
-from fedspan.objects.opening import open_objects
-from fedspan.settings import Settings
-from fedspan.stores.sqlite import SqliteStore
+from fedspan.local.parts import opened, settings_of
 
 LIFETIME: Final = timedelta(minutes=10)
 
@@ -39,25 +36,14 @@ def offline(home: Home) -> Iterator[Offline]:
     home.prepare()
     tokens = Tokens(secrets.token_bytes(32))
     instead = NotRunning(f"no control plane runs on {home.path}; start one: fedspan up")
-    app = App(
-        settings=Settings(objects_url=home.objects_url),
-        store=SqliteStore(home.database),
-        objects=open_objects(home.objects_url),
-        providers={},
-        clouds=NoClouds(),
-        keys=NoKeys(),
-        executions=NoExecutions(instead),
-        tokens=tokens,
-        now=wiring.now,
-        new_id=wiring.new_id,
-        post=wiring.post,
-    )
-    wiring.install(app)
-    try:
-        yield Offline(tokens.issue(Caller(role=CallerRole.ADMIN), wiring.now(), LIFETIME))
-    finally:
-        wiring.uninstall()
-        app.store.close()
+    with opened(
+        home, settings_of(home), tokens, lambda: NoExecutions(instead), starts_machines=False
+    ) as app:
+        wiring.install(app)
+        try:
+            yield Offline(tokens.issue(Caller(role=CallerRole.ADMIN), wiring.now(), LIFETIME))
+        finally:
+            wiring.uninstall()
 
 
 class Offline:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from fedspan import wiring
+from fedspan.absent import NoClouds, NoKeys
 from fedspan.access import Tokens
 from fedspan.app import App
 from fedspan.cli.logs import logged
@@ -192,6 +193,8 @@ def serving(home: Home, act: Act = train) -> Iterator[App]:
             store=SqliteStore(home.database),
             objects=open_objects(home.objects_url),
             providers={"local": MemoryProvider(wiring.now, name="local")},
+            clouds=NoClouds(),
+            keys=NoKeys(),
             executions=executions,
             tokens=Tokens(home.signing_key()),
             now=wiring.now,

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from fedspan.cli import render_site
+from fedspan.domain.credentials import Cloud, Credential, Examination, Identity
 from fedspan.domain.measurements import Measurement, Reached
 from fedspan.domain.sites import Site, SiteKind
 from tests.cli.conftest import serving, train_until_cancelled, until
@@ -132,6 +133,60 @@ def test_a_site_with_a_machine_of_its_own_is_not_made_this_computers(cli, home, 
 
     assert (result.code, result.document["error"]["type"]) == (5, "Conflict")
     assert "fedspan site delete oslo" in result.err
+
+
+IN_A_CLOUD = ("--features", "30", "--classes", "benign, malignant", "--examples", "400")
+
+
+def with_credential(app):
+    examined = Examination(
+        identity=Identity(subject="me", account="1"), permissions=(), regions=("RegionOne",)
+    )
+    row = Credential(
+        name="clinic", provider=Cloud.OPENSTACK, registered=app.now(), examination=examined
+    )
+    app.store.write([app.credentials.put(row, "clinic", expected=0)])
+
+
+def test_a_site_in_a_private_cloud_describes_data_that_only_its_machine_reads(cli, home):
+    add = ("site", "add", "jeju", "--credential", "clinic", *IN_A_CLOUD)
+    with serving(home) as app:
+        with_credential(app)
+        added = cli(*add, "--dataset", "cancer=/data/cancer.csv:diagnosis", "--json").document
+        shown = cli("site", "show", "jeju").out
+        moved = cli("site", "add", "jeju", "--dataset", "cancer=/nowhere.csv", "--json")
+
+    assert (added["kind"], added["credential"]) == ("openstack", "clinic")
+    assert added["datasets"] == [
+        {
+            "name": "cancer",
+            "path": "/data/cancer.csv",
+            "target": "diagnosis",
+            "features": [30],
+            "classes": ["benign", "malignant"],
+            "examples": 400,
+        }
+    ]
+    assert "in the cloud of credential clinic" in shown
+    assert moved.code != 0
+
+
+@pytest.mark.parametrize(
+    ("dataset", "more", "said"),
+    [
+        ("d=data.csv", IN_A_CLOUD, "no path on the site's machine"),
+        ("d=/data.csv", (), "nobody can read it from here"),
+        ("d=/data.csv", ("--features", "30", "--classes", "a,b"), "--examples 400"),
+        ("d", IN_A_CLOUD, "want NAME=FILE"),
+    ],
+)
+def test_data_in_a_private_cloud_is_described_in_full(cli, home, dataset, more, said):
+    with serving(home) as app:
+        with_credential(app)
+        result = cli("site", "add", "s", "--credential", "clinic", "--dataset", dataset, *more)
+
+    assert result.code == 2
+    assert said in result.err
 
 
 def test_people_see_where_a_site_is_and_how_far_from_the_clouds(cli, home, tmp_path):
