@@ -15,7 +15,7 @@ from fedspan.domain.jobs import Job, JobState, Outcome, cost_at, move, overrun
 from fedspan.domain.machines import Machine, Role
 from fedspan.errors import ProviderError, tree
 from fedspan.services.changes import Step, change, event, write_all
-from fedspan.services.linking import client_key
+from fedspan.services.linking import client_key, cloud_of
 from fedspan.stores.base import Change
 
 MOST_TEARDOWNS: Final = 120
@@ -118,7 +118,7 @@ def inventory(app: App, job_id: str | None = None) -> Inventory:
 def terminate(app: App, machine: Machine) -> bool:
     """Ask for its end; False when its cloud would not hear it. Others go on being asked."""
     try:
-        app.providers[machine.offer.provider].terminate(machine)
+        cloud_of(app, machine.offer.provider, f"the end of {machine.id}").terminate(machine)
     except ProviderError as exc:
         log.warning("TerminateFailed", job=machine.job, machine=machine.id, error=str(exc))
         return False

@@ -19,11 +19,15 @@ def client_key(job_id: str, site: str) -> str:
 
 def provider_of(app: App, site: Site) -> Provider:
     """Who starts the machines of `site`. Raises `NotOffered` when this installation cannot."""
-    name = site.credential or "local"
+    return cloud_of(app, site.credential or "local", f"the machine of site {site.name}")
+
+
+def cloud_of(app: App, name: str, what: str) -> Provider:
+    """Raises `NotOffered` where `what` cannot be started: the credential was deleted, or none of
+    that name was ever here."""
     provider = app.providers.get(name)
     if provider is None:
-        lacks = f"there is no credential {name!r}" if site.credential else "it starts none here"
-        raise NotOffered(f"the machine of site {site.name} cannot be started: {lacks}")
+        raise NotOffered(f"{what} cannot be started: there is no credential {name!r}")
     return provider
 
 

@@ -17,7 +17,7 @@ from fedspan.domain.sites import Site, SiteKind
 from fedspan.domain.waits import Assignment
 from fedspan.services.changes import Step, change, enter, event, past
 from fedspan.services.examine import examine
-from fedspan.services.linking import client_key, provider_of
+from fedspan.services.linking import client_key, cloud_of, provider_of
 from fedspan.services.placements import offer_of, place_job
 
 TOKEN_LIFETIME = timedelta(days=8)
@@ -28,7 +28,10 @@ def check(app: App, job_id: str) -> dict[str, object]:
     """Whether the job can run. An execution started anew is told whether only the end is left."""
     job = enter(app, job_id, JobState.CHECKING)
     if not past(job, JobState.CHECKING):
-        examine(app, job.spec)
+        _, sites = examine(app, job.spec)
+        for site in sites:
+            if site.kind is not SiteKind.AGENT:
+                _client_offer(app, site)  # known before anything that costs money is started
     ending = job.outcome is not None or job.state is JobState.STOPPING or job.ended
     return {"job": job.id, "ending": ending}
 
@@ -101,7 +104,8 @@ def launch(app: App, job_id: str) -> dict[str, object]:
     if past(job, JobState.LAUNCHING) or job.aggregator is None:
         return {"job": job.id, "epoch": job.epoch}
     offer = job.aggregator.offer
-    app.providers[offer.provider].launch(job_id, _aggregator_machine(app, job, offer))
+    cloud = cloud_of(app, offer.provider, f"aggregator {job.epoch} of job {job.id}")
+    cloud.launch(job_id, _aggregator_machine(app, job, offer))
     change(app, job_id, lambda job: _launched(app, job))
     for name in job.spec.participants:
         site = app.sites.get(name).value
@@ -154,7 +158,7 @@ def _launch_client(app: App, job: Job, site: Site) -> None:
     provider = provider_of(app, site)
     key = client_key(job.id, site.name)
     caller = Caller(role=CallerRole.SITE, site=site.name)
-    offer = cheapest(provider.offers(site.need), site.need)
+    offer = _client_offer(app, site)
     environment = {
         "FEDSPAN_API": app.settings.api_url,
         "FEDSPAN_TOKEN": app.tokens.issue(caller, app.now(), TOKEN_LIFETIME),
@@ -165,6 +169,11 @@ def _launch_client(app: App, job: Job, site: Site) -> None:
     }
     spec = MachineSpec(key=key, role=Role.CLIENT, epoch=1, offer=offer, environment=environment)
     provider.launch(job.id, spec)
+
+
+def _client_offer(app: App, site: Site) -> Offer:
+    """What the site's machine would be. Raises `NoCapacity`, and what its cloud says."""
+    return cheapest(provider_of(app, site).offers(site.need), site.need)
 
 
 def link(app: App, job_id: str) -> dict[str, object]:

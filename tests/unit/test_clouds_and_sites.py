@@ -9,7 +9,15 @@ import pytest
 from fedspan.domain.credentials import Cloud, Credential, Examination, Identity
 from fedspan.domain.machines import Offer, Role
 from fedspan.domain.sites import Site, SiteKind
-from fedspan.errors import CloudUnavailable, InvalidRequest, NoCapacity, NotOffered
+from fedspan.domain.spec import Need
+from fedspan.errors import (
+    CloudUnavailable,
+    CredentialRejected,
+    InvalidRequest,
+    NoCapacity,
+    NotOffered,
+    Throttled,
+)
 from fedspan.providers.base import Capabilities
 from fedspan.providers.memory import MemoryProvider
 from fedspan.services import steps
@@ -139,27 +147,42 @@ def test_the_machine_of_a_site_starts_in_its_own_cloud(tmp_path):
     assert [one.role for one in aws.machines(job.id)] == [Role.AGGREGATOR]
 
 
-def test_a_site_whose_credential_is_gone_is_told(tmp_path):
+def with_one_in_a_cloud(app, **more):
+    site = {"name": "busan", "kind": SiteKind.OPENSTACK, "credential": "clinic"}
+    place = {"latitude": 35.1, "longitude": 129.0}
+    register_site(app, Site(**site, **place, datasets=(dataset(),), **more))
+    return submit(app, spec(participants=["busan"]))
+
+
+def test_a_site_whose_credential_is_gone_is_told_before_anything_starts(tmp_path):
     aws, private = clouds()
     here = a_world(tmp_path, aws, private)
-    register_site(
-        here.app,
-        Site(
-            name="busan",
-            kind=SiteKind.OPENSTACK,
-            credential="clinic",
-            latitude=35.1,
-            longitude=129.0,
-            datasets=(dataset(),),
-        ),
-    )
-    job = submit(here.app, spec(participants=["busan"]))
-    steps.check(here.app, job.id)
-    steps.place(here.app, job.id)
+    job = with_one_in_a_cloud(here.app)
     del here.app.providers["clinic"]
 
-    with pytest.raises(NotOffered, match="site busan cannot be started: there is no credential 'clinic'"):
-        steps.launch(here.app, job.id)
+    with pytest.raises(NotOffered, match="site busan cannot be started: there is no credential"):
+        steps.check(here.app, job.id)
+    assert aws.launched == 0
+
+
+@pytest.mark.parametrize("fault", [CredentialRejected("clinic: expired"), Throttled("slowly")])
+def test_a_private_cloud_that_refuses_is_told_before_anything_starts(tmp_path, fault):
+    aws, private = clouds()
+    here = a_world(tmp_path, aws, private)
+    job = with_one_in_a_cloud(here.app)
+    private.fail_next = fault
+
+    with pytest.raises(type(fault)):
+        steps.check(here.app, job.id)
+
+
+def test_a_private_cloud_without_a_machine_large_enough_is_told_before_anything_starts(tmp_path):
+    aws, private = clouds()
+    here = a_world(tmp_path, aws, private)
+    job = with_one_in_a_cloud(here.app, need=Need(vcpus=99))
+
+    with pytest.raises(NoCapacity, match="no offer has 99 vCPU"):
+        steps.check(here.app, job.id)
 
 
 @pytest.mark.parametrize(
