@@ -1,4 +1,4 @@
-"""Models and checkpoints: bytes by key, in a folder or an S3 bucket.
+"""Models and checkpoints: bytes by key, in a folder or a bucket.
 
 Everything streams: an object of any size passes through a few MiB of memory.
 """

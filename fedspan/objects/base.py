@@ -49,4 +49,4 @@ class Objects(Protocol):
         """Idempotent: an unknown object counts as deleted."""
 
     def uri(self, key: str) -> str:
-        """Where a person finds it: ``file:///...`` or ``s3://bucket/key``."""
+        """Where a person finds it: ``file:///...``, ``s3://bucket/key`` or ``gs://...``."""

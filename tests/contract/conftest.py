@@ -18,10 +18,12 @@ import pytest
 import fedspan
 from fedspan.objects.base import Objects
 from fedspan.objects.folder import FolderObjects
-from fedspan.objects.s3 import S3Objects
+from fedspan.objects.gcs import gcs_objects
+from fedspan.objects.s3 import s3_objects
 from fedspan.stores.base import Store
 from fedspan.stores.dynamodb import DynamoStore, create_table
 from fedspan.stores.memory import MemoryStore
+from fedspan.stores.opening import open_store
 from fedspan.stores.sqlite import SqliteStore
 
 
@@ -114,7 +116,15 @@ def dynamodb(request: Any) -> Iterator[Store]:
     yield DynamoStore(client, table)
 
 
-STORES = [memory, sqlite, dynamodb]
+def firestore(request: Any) -> Iterator[Store]:
+    host = request.getfixturevalue("firestore_host")
+    request.getfixturevalue("monkeypatch").setenv("FIRESTORE_EMULATOR_HOST", host)
+    store = open_store(f"firestore://project-{secrets.token_hex(8)}")
+    yield store
+    store.close()
+
+
+STORES = [memory, sqlite, dynamodb, firestore]
 
 
 @pytest.fixture(params=STORES, ids=lambda make: make.__name__)
@@ -130,7 +140,7 @@ def s3(request: Any) -> Objects:
     url = request.getfixturevalue("moto_url")
     bucket = f"b-{secrets.token_hex(8)}"
     request.getfixturevalue("aws_client")("s3", url).create_bucket(Bucket=bucket)
-    return S3Objects(
+    return s3_objects(
         bucket,
         "some/prefix",
         endpoint=url,
@@ -140,7 +150,15 @@ def s3(request: Any) -> Objects:
     )
 
 
-@pytest.fixture(params=[folder, s3], ids=lambda make: make.__name__)
+def gcs(request: Any) -> Objects:
+    server = request.getfixturevalue("storage_server")
+    email = "contract@project.iam.gserviceaccount.com"
+    bucket = server.bucket(f"b-{secrets.token_hex(8)}", email)
+    key = server.key(email)
+    return gcs_objects(bucket.name, "some/prefix", base_url=server.url, service_account_key=key)
+
+
+@pytest.fixture(params=[folder, s3, gcs], ids=lambda make: make.__name__)
 def objects(request: Any) -> Objects:
     made: Objects = request.param(request)
     return made

@@ -60,13 +60,25 @@ def sparse(path, size):
     return path
 
 
-@pytest.mark.parametrize("scheme", ["file", "s3"])
-def test_100_mb_pass_through_a_few(scheme, tmp_path, moto_url, aws_client, python):
+@pytest.fixture
+def env(request, scheme):
+    """What the environment says to those who open a bucket called streams, which is made."""
     if scheme == "s3":
-        aws_client("s3", moto_url).create_bucket(Bucket="streams")
-    url = "s3://streams/prefix" if scheme == "s3" else (tmp_path / "objects").as_uri()
+        url = request.getfixturevalue("moto_url")
+        request.getfixturevalue("aws_client")("s3", url).create_bucket(Bucket="streams")
+        return {**AWS_ENV, "AWS_ENDPOINT_URL": url}
+    if scheme == "gs":
+        server = request.getfixturevalue("storage_server")
+        server.bucket("streams", "a@b.iam.gserviceaccount.com")
+        key = server.key("a@b.iam.gserviceaccount.com")
+        return {"GOOGLE_BASE_URL": server.url, "GOOGLE_SERVICE_ACCOUNT_KEY": key}
+    return {}
+
+
+@pytest.mark.parametrize("scheme", ["file", "s3", "gs"])
+def test_100_mb_pass_through_a_few(scheme, tmp_path, env, python):
+    url = f"{scheme}://streams/prefix" if env else (tmp_path / "objects").as_uri()
     small, large = sparse(tmp_path / "small", 20 * MIB), sparse(tmp_path / "large", 100 * MIB)
-    env = {**AWS_ENV, "AWS_ENDPOINT_URL": moto_url}
     script = python(STREAMS, url, small, large, tmp_path / "to", own_peak=True, **env)
     said, _ = script.communicate(timeout=300)
     print(said)
@@ -85,9 +97,13 @@ def test_a_url_names_a_folder(folder):
     assert objects.uri("x/y") == (folder / "a b#c" / "x" / "y").as_uri()
 
 
-@pytest.mark.parametrize("url", ["s3://bucket", "s3://bucket/", "s3://bucket/some/prefix/"])
-def test_a_url_names_a_bucket(url):
-    objects = open_objects(url, region="us-east-1")
+@pytest.mark.parametrize("path", ["bucket", "bucket/", "bucket/some/prefix/"])
+@pytest.mark.parametrize(
+    "scheme, options", [("s3", {"region": "us-east-1"}), ("gs", {"bearer_token": "hush"})]
+)
+def test_a_url_names_a_bucket(path, scheme, options):
+    url = f"{scheme}://{path}"
+    objects = open_objects(url, **options)
 
     assert objects.uri("x/y") == url.rstrip("/") + "/x/y"
 
@@ -104,7 +120,10 @@ def test_a_url_names_a_bucket(url):
         "s3://bucket/a/../b",
         "s3://bucket/a?version=1",
         "s3://id:hush@bucket/a",
-        "gs://bucket",
+        "gs://",
+        "gs:///prefix",
+        "gs://hush@bucket/a",
+        "az://bucket",
     ],
 )
 def test_any_other_url_is_refused_without_repeating_it(url):

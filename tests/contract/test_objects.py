@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from fedspan.errors import Conflict, InvalidRequest, NotFound
 from fedspan.objects.base import ObjectInfo
+from fedspan.objects.bucket import PART_BYTES
 from fedspan.objects.keys import STAGING
-from fedspan.objects.s3 import PART_BYTES
 
 KEY = "jobs/7f/rounds/000003.json"
 LARGE = PART_BYTES * 2 + 12_345
