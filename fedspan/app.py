@@ -18,6 +18,7 @@ from fedspan.domain.waits import Assignment, OpenJob, Submission, Wait
 from fedspan.executions.base import Executions
 from fedspan.keys.base import MasterKey
 from fedspan.objects.base import Objects
+from fedspan.objects.grants import Grants
 from fedspan.providers.base import Clouds, Provider
 from fedspan.settings import Settings
 from fedspan.stores.base import Store
@@ -33,6 +34,7 @@ class App:
     settings: Settings
     store: Store
     objects: Objects
+    grants: Grants
     providers: Mapping[str, Provider]
     clouds: Clouds
     keys: MasterKey

@@ -30,6 +30,11 @@ class Settings(Value):
     store_url: str = Field(
         default="dynamodb://fedspan", description="or firestore://PROJECT[/DATABASE]"
     )
+    objects_role: str = Field(
+        default="",
+        description="the ARN of a role for the S3 bucket: what a machine gets is a part of it, for "
+        "an hour; without it machines need access of their own",
+    )
     master_key: str = Field(
         default="", description="an AWS KMS key's ARN or alias, or a Cloud KMS key's name"
     )

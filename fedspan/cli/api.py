@@ -12,6 +12,7 @@ from urllib.parse import quote
 import requests
 from pydantic import BaseModel, ValidationError
 
+from fedspan.domain.credentials import Credential, Policy, Registration, revealed
 from fedspan.domain.events import Event
 from fedspan.domain.jobs import Job
 from fedspan.domain.measurements import Measured, Measurement, Plan
@@ -197,6 +198,31 @@ class Api:
         document = told.model_dump(mode="json")
         return _value(Measurement, self._call("PUT", _measurements(site), document))
 
+    def credentials(self) -> list[Credential]:
+        found = self._call("GET", "/v1/credentials")["credentials"]
+        return [_value(Credential, one) for one in found]
+
+    def credential(self, name: str) -> Credential:
+        return _value(Credential, self._call("GET", _credential(name)))
+
+    def register(self, told: Registration, *, dry_run: bool) -> Credential:
+        path = "/v1/credentials" + ("?dry_run=true" if dry_run else "")
+        return _value(Credential, self._call("POST", path, json.loads(revealed(told))))
+
+    def rotate(self, told: Registration, *, dry_run: bool) -> Credential:
+        path = _credential(told.name) + ("?dry_run=true" if dry_run else "")
+        return _value(Credential, self._call("PUT", path, json.loads(revealed(told))))
+
+    def check_credential(self, name: str) -> Credential:
+        """Ask its cloud again."""
+        return _value(Credential, self._call("POST", f"{_credential(name)}/check"))
+
+    def delete_credential(self, name: str) -> None:
+        self._call("DELETE", _credential(name))
+
+    def policy(self, cloud: str) -> Policy:
+        return self._call("GET", f"/v1/policies/{_part('policy', cloud)}")
+
     def _call(
         self,
         method: str,
@@ -224,6 +250,10 @@ def error_of(status: int, problem: Mapping[str, Any]) -> FedspanError:
     if issubclass(kind, InvalidRequest):
         return kind(*map(str, problem.get("problems") or [message]))
     return kind(message)
+
+
+def _credential(name: str) -> str:
+    return f"/v1/credentials/{_part('credential', name)}"
 
 
 def _measurements(site: str) -> str:

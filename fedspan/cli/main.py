@@ -14,7 +14,7 @@ import click
 import typer
 
 from fedspan import __version__
-from fedspan.cli import book, demo, jobs, models, place, plane, sites, token
+from fedspan.cli import book, credentials, demo, deploy, jobs, models, place, plane, sites, token
 from fedspan.cli.exits import INTERRUPTED, MEANINGS, code_of
 from fedspan.cli.plain import dumped
 from fedspan.cli.session import Command, Group, Interrupted
@@ -57,9 +57,11 @@ app.command(cls=Command)(plane.up)
 app.command(cls=Command)(plane.down)
 app.command(cls=Command)(plane.status)
 app.command(cls=Command)(token.token)
+app.command(cls=Command)(deploy.deploy)
 app.add_typer(jobs.app)
 app.add_typer(models.app)
 app.add_typer(sites.app)
+app.add_typer(credentials.app)
 app.add_typer(book.app)
 
 

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, JsonValue, PositiveInt, SecretStr, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    JsonValue,
+    PositiveInt,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 
 from fedspan.domain.values import Instant, Name, Value
 
@@ -16,7 +25,14 @@ class Cloud(StrEnum):
     OPENSTACK = "openstack"
 
 
-class AwsSecret(Value):
+class Confidential(Value):
+    """What is wrong with it is told without what was given: that may be a secret, or half of one
+    in a wrong place."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+
+class AwsSecret(Confidential):
     """An access key of an IAM user. `regions` are those machines may be in; default: all that are
     enabled for the account."""
 
@@ -27,7 +43,7 @@ class AwsSecret(Value):
     regions: tuple[str, ...] = ()
 
 
-class GcpSecret(Value):
+class GcpSecret(Confidential):
     """The key of a service account, as Google's console gives it (JSON)."""
 
     provider: Literal[Cloud.GCP] = Cloud.GCP
@@ -54,7 +70,7 @@ class GcpSecret(Value):
         return key
 
 
-class OpenStackSecret(Value):
+class OpenStackSecret(Confidential):
     """A password in a project, or an application credential, which brings its own project.
 
     `image` and `network` are what machines are made from, by name or id; default: the only one
@@ -144,11 +160,28 @@ class Sealed(Value):
     version: PositiveInt = 1
 
 
-class Registration(Value):
+class Registration(Confidential):
     """What a person sends to register or rotate a credential."""
 
     name: Name
     secret: Secret
+
+
+class Kept(Confidential):
+    """What is sealed."""
+
+    secret: Secret
+
+
+def revealed(value: Confidential) -> bytes:
+    """As JSON, with its secrets: to be sealed, or sent by whoever was given them."""
+    return json.dumps(value.model_dump(exclude_none=True), default=_revealed).encode()
+
+
+def _revealed(value: object) -> object:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    raise TypeError(f"{type(value).__name__} is no JSON")
 
 
 Policy = dict[str, JsonValue]

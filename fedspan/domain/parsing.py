@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Sequence
@@ -27,6 +28,9 @@ SHORTEST_BEGINNING: Final = 3
 LONGEST_WORD: Final = 200
 """Characters. Nothing known is as long, and to compare takes as long as the word."""
 
+QUOTE: Final = "'"
+"""In which pydantic puts the name of what tells a union's kinds apart."""
+
 
 LISTS: Final = frozenset({"list_type", "tuple_type", "set_type", "frozen_set_type"})
 MAPPINGS: Final = frozenset(
@@ -38,7 +42,8 @@ def parsed(model: type[M], data: object) -> M:
     """`data` as a `model`.
 
     Raises:
-        InvalidRequest: naming each field, what is wrong with it and what would be right.
+        InvalidRequest: naming each field, what is wrong with it and what would be right. It
+            repeats nothing of what was given where `model` hides that (``hide_input_in_errors``).
     """
     try:
         return model.model_validate(data)
@@ -84,7 +89,8 @@ def _tag(part: int | str) -> bool:
 def _sentence(model: type[BaseModel], error: ErrorDetails) -> str:
     """What is wrong with the whole stands without a place before it."""
     where = ".".join(str(part) for part in error["loc"])
-    said = _fault(model, error)
+    hidden = model.model_config.get("hide_input_in_errors", False)
+    said = _fault_of_secret(model, error) if hidden else _fault(model, error)
     return f"{where}: {said}" if where else said
 
 
@@ -116,6 +122,29 @@ def _fault(model: type[BaseModel], error: ErrorDetails) -> str:
         case _:
             message = error["msg"]
             return f"{message[0].lower()}{message[1:]}, got {_shown(given)}"
+
+
+def _fault_of_secret(model: type[BaseModel], error: ErrorDetails) -> str:
+    """As `_fault`, from what was expected alone."""
+    match error["type"]:
+        case "extra_forbidden" | "missing" | "value_error":
+            return _fault(model, error)
+        case "union_tag_not_found":
+            return f"{error['ctx']['discriminator'].strip(QUOTE)}: is required"
+        case "union_tag_invalid":
+            known = re.findall(r"'([^']*)'", error["ctx"]["expected_tags"])
+            name = error["ctx"]["discriminator"].strip(QUOTE)
+            return f"{name}: is not known; known: {', '.join(known)}"
+        case "too_short":
+            return f"has fewer than {error['ctx']['min_length']:,} characters"
+        case "too_long":
+            return f"has more than {error['ctx']['max_length']:,} characters"
+        case kind if kind in LISTS:
+            return "must be a list"
+        case kind if kind in MAPPINGS:
+            return "must be a mapping (key: value)"
+        case _:
+            return f"{error['msg'][0].lower()}{error['msg'][1:]}"
 
 
 def lasting(seconds: float) -> str:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt
 
+from fedspan.domain.grants import Grant
 from fedspan.domain.jobs import Progress
 from fedspan.domain.measurements import Asked, Measured
 from fedspan.domain.rounds import Round
 from fedspan.domain.sites import Dataset, Load
 from fedspan.domain.spec import JobSpec
-from fedspan.domain.values import Message, Name
+from fedspan.domain.values import Instant, Message, Name
 
 
 class Phase(StrEnum):
@@ -38,7 +39,8 @@ class Fault(Message):
 class AggregatorReport(Message):
     """The aggregator of `job` in its incarnation `epoch`, its `seq`-th word.
 
-    `rounds` carries the rounds completed since the control plane last acknowledged one.
+    `rounds` carries the rounds completed since the control plane last acknowledged one;
+    `grant_expires` says until when it may use the objects, if that was granted.
     """
 
     job: str
@@ -51,6 +53,7 @@ class AggregatorReport(Message):
     progress: Progress = Progress()
     rounds: tuple[Round, ...] = ()
     fault: Fault | None = None
+    grant_expires: Instant | None = None
 
 
 class Node(Message):
@@ -67,7 +70,12 @@ class Desired(StrEnum):
 
 class AggregatorManifest(Message):
     """How the aggregator should be. `acknowledged` is the last round we have in the store;
-    `lost` names participants whose machines have stopped speaking."""
+    `lost` names participants whose machines have stopped speaking. `objects` is new access to the
+    objects, in place of what it has; `objects_late` says that it needs some, and that none could be
+    had just now."""
+
+    # Else what is wrong with an answer would be logged together with its secrets.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     desired: Desired
     job: str
@@ -78,6 +86,8 @@ class AggregatorManifest(Message):
     nodes: tuple[Node, ...] = ()
     lost: tuple[Name, ...] = ()
     acknowledged: NonNegativeInt = 0
+    objects: Grant | None = None
+    objects_late: bool = False
     heartbeat_seconds: float = Field(gt=0)
     lease_seconds: float = Field(
         default=3600.0, gt=0, description="without an answer for so long, the machine ends itself"

@@ -7,6 +7,9 @@ writer, appears whole (written beside, then renamed), and says how things are, n
     supervisor -> ServerApp: the manifest the control plane last answered with.
 ``nodes.json``
     supervisor -> ServerApp: which participant each registered Flower node is.
+``grant.json``
+    supervisor -> whoever opens the objects: the access it was granted (`fedspan.objects.granted`),
+    for nobody else's eyes.
 ``status.json``
     ServerApp -> supervisor: how far this incarnation is, and every round it completed.
 
@@ -23,11 +26,13 @@ from typing import Final
 
 from pydantic import RootModel
 
+from fedspan.domain.grants import Grant
 from fedspan.domain.jobs import Progress
 from fedspan.domain.reports import AggregatorManifest, Fault, Phase
 from fedspan.domain.rounds import Round
 from fedspan.domain.values import Message, Name
 from fedspan.errors import TrainingFailed
+from fedspan.objects.granted import Held
 
 WORK: Final = "FEDSPAN_WORK"
 """Environment: the folder these files are in."""
@@ -74,6 +79,14 @@ class WorkFolder:
         text = self._read("nodes.json")
         return {} if text is None else dict(_Nodes.model_validate_json(text).root)
 
+    @property
+    def grant(self) -> Path:
+        return self.path / "grant.json"
+
+    def write_grant(self, grant: Grant | None) -> None:
+        """None: the machine's own access to the objects is to be used."""
+        self._write(self.grant.name, Held(grant).model_dump_json(), mode=0o600)
+
     def write_status(self, status: ServerStatus) -> None:
         self._write("status.json", status.model_dump_json())
 
@@ -81,9 +94,10 @@ class WorkFolder:
         text = self._read("status.json")
         return None if text is None else ServerStatus.model_validate_json(text)
 
-    def _write(self, name: str, text: str) -> None:
+    def _write(self, name: str, text: str, *, mode: int = 0o666) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         beside = self.path / f".{name}.{os.getpid()}"
+        beside.touch(mode)
         beside.write_text(text, encoding="utf-8")
         beside.replace(self.path / name)
 

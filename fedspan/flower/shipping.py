@@ -28,6 +28,7 @@ class Shipper:
         self._opened = opened
         self._prefix = prefix
         self._logs = dict(logs)
+        self._objects: Objects | None = None
         self._shipped: dict[str, tuple[int, int]] = {}
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shipper", daemon=True)
@@ -43,14 +44,18 @@ class Shipper:
             self._thread.join(LAST_SECONDS)
 
     def _run(self) -> None:
+        while not self._done.wait(EVERY_SECONDS):
+            self._ship_somewhere()
+        self._ship_somewhere()
+
+    def _ship_somewhere(self) -> None:
+        """Access to the objects may come later than the logs."""
         try:
-            objects = self._opened()
+            self._objects = self._objects or self._opened()
         except Exception as exc:
             logging.getLogger("fedspan.aggregator").warning("logs stay here: %s", exc)
-            return
-        while not self._done.wait(EVERY_SECONDS):
-            self._ship(objects)
-        self._ship(objects)
+        else:
+            self._ship(self._objects)
 
     def _ship(self, objects: Objects) -> None:
         for name, path in self._logs.items():

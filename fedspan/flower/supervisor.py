@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,7 @@ from fedspan.flower.reporting import API, Api, Away, Dismissed, Pace, Sequence, 
 from fedspan.flower.shipping import Shipper
 from fedspan.flower.warm import TOKEN, Family, Stop
 from fedspan.flower.workers import QUIET, SERVER_LOG, SUPEREXEC, SUPERLINK, warm_up_aggregator
+from fedspan.objects.granted import GRANT
 from fedspan.objects.opening import open_objects
 
 JOB: Final = "FEDSPAN_JOB"
@@ -79,6 +81,8 @@ class Supervisor:
         self._folder = WorkFolder(settings.work)
         self._pace, self._sequence = Pace(), Sequence()
         self._manifest: AggregatorManifest | None = None
+        self._granted = False
+        self._grant_expires: datetime | None = None
         self._status = ServerStatus()
         self._keys: dict[str, str] = {}
         self._nodes: dict[str, int] = {}
@@ -107,7 +111,8 @@ class Supervisor:
             self._fail(AggregatorLost, child.ended)
 
     def _serve(self) -> None:
-        """Let in whom the manifest names and submit the run, once there is a SuperLink."""
+        """Let in whom the manifest names and submit the run, once there is a SuperLink, and it is
+        known by which access the run opens the objects."""
         if self._manifest is None:
             return
         try:
@@ -117,7 +122,7 @@ class Supervisor:
                 self._log.info("serving at %s", self._flower.address)
                 self._pace.at_once()
             self._let_in(self._manifest)
-            if self._run is None:
+            if self._run is None and self._granted:
                 self._run = self._flower.submit()
                 self._log.info("run %d started", self._run)
         except AggregatorLost as exc:  # it is still starting, or its end is about to be seen
@@ -201,12 +206,27 @@ class Supervisor:
             return False
         self._pace.succeeded(answer.heartbeat_seconds, answer.lease_seconds)
         before = self._acknowledged()
+        answer = self._without_grant(answer)
         if answer != self._manifest:
             self._manifest = answer
             self._folder.write_desired(answer)
         if self._acknowledged() > before and self._untold():
             self._pace.at_once()
         return answer.desired is Desired.RUN
+
+    def _without_grant(self, answer: AggregatorManifest) -> AggregatorManifest:
+        """The answer, after the access to the objects that came with it was put where they are
+        opened."""
+        if answer.objects is not None:
+            self._folder.write_grant(answer.objects)
+            self._granted, self._grant_expires = True, answer.objects.expires
+            self._log.info("may use the objects until %s", self._grant_expires)
+        elif not self._granted and not answer.objects_late:
+            self._folder.write_grant(None)
+            self._granted = True
+        elif self._manifest is None:
+            self._log.warning("waiting for access to the objects")
+        return answer.model_copy(update={"objects": None})
 
     def _word(self) -> AggregatorReport:
         return AggregatorReport(
@@ -220,6 +240,7 @@ class Supervisor:
             progress=self._status.progress,
             rounds=self._untold()[:MOST_ROUNDS],
             fault=self._fault or self._status.fault,
+            grant_expires=self._grant_expires,
         )
 
     def _acknowledged(self) -> int:
@@ -242,11 +263,13 @@ def main() -> int:
     for the length of its lease; 143 by a signal."""
     settings = Settings.from_env()
     api = Api(settings.api, wanted(TOKEN))
-    os.environ |= {WORK: str(settings.work), "FLWR_HOME": str(settings.work / "flwr"), **QUIET}
+    grant = WorkFolder(settings.work).grant
+    os.environ |= {WORK: str(settings.work), GRANT: str(grant)}
+    os.environ |= {"FLWR_HOME": str(settings.work / "flwr"), **QUIET}
     os.environ.pop(TOKEN)
     logs = settings.work / "logs"
     log = logger("aggregator", logs / "supervisor.log")
-    for stale in ("desired.json", "nodes.json", "status.json"):  # another incarnation's
+    for stale in ("desired.json", "nodes.json", "status.json", grant.name):  # another incarnation's
         (settings.work / stale).unlink(missing_ok=True)
     family, stop = Family(logs), Stop()
     why = warm_up_aggregator()

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import errno
+import json
 import re
 import threading
 from typing import Any, Final
 
 from chalice.app import Chalice
 from chalice.config import Config
-from chalice.local import ChaliceRequestHandler, LocalDevServer, LocalGatewayException
+from chalice.local import (
+    ChaliceRequestHandler,
+    ForbiddenError,
+    LocalDevServer,
+    LocalGatewayException,
+    NotAuthorizedError,
+)
 
-from fedspan.errors import PortInUse
+from fedspan import wiring
+from fedspan.access import bearer
+from fedspan.edge import PROBLEM, problem_document
+from fedspan.errors import PortInUse, Unauthorized
 
 MOST_BYTES: Final = 10 * 1024 * 1024
 """API Gateway takes no longer body."""
@@ -67,13 +77,32 @@ class _Handler(ChaliceRequestHandler):
                     method=self.command, path=self.path, headers=headers, body=body
                 )
         except LocalGatewayException as exc:
-            self._send_error_response(exc)
+            if _by_the_authorizer(exc):
+                self._refuse(self.headers.get("authorization", ""))
+            else:
+                self._send_error_response(exc)
             return
         answer = self._handle_binary(answer)
         shown = {**answer["headers"], **answer["multiValueHeaders"]}
         self._send_http_response(answer["statusCode"], shown, answer["body"])
 
+    def _refuse(self, header: str) -> None:
+        """As the gateway responses in ``infra/aws/front.tf`` do: a problem that says why."""
+        try:
+            wiring.app().tokens.read(bearer(header))
+            why = Unauthorized("this token opens nothing")
+        except Unauthorized as exc:
+            why = exc
+        document = json.dumps(problem_document(why)).encode()
+        self._send_http_response(why.http, dict(PROBLEM), document)
+
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = do_PATCH = do_OPTIONS = _generic_handle
 
     def log_message(self, format: str, *args: Any) -> None:
         """Requests are not logged: services log what they did."""
+
+
+def _by_the_authorizer(exc: LocalGatewayException) -> bool:
+    """Whether a token was wanting, not a route."""
+    denied = exc.headers.get("x-amzn-ErrorType") == "AccessDeniedException"
+    return isinstance(exc, NotAuthorizedError) or (isinstance(exc, ForbiddenError) and denied)

@@ -17,6 +17,7 @@ from fedspan.executions.base import Executions
 from fedspan.keys.opening import open_key
 from fedspan.local.assets import asset
 from fedspan.local.home import Home
+from fedspan.objects.grants import open_grants
 from fedspan.objects.opening import open_objects
 from fedspan.providers.base import Provider
 from fedspan.providers.local import LocalProvider
@@ -76,6 +77,7 @@ def opened(
             settings=settings,
             store=store,
             objects=open_objects(settings.objects_url),
+            grants=open_grants(settings),
             providers=wiring.providers(store, keys, clouds, local) if starts_machines else {},
             clouds=clouds,
             keys=keys,

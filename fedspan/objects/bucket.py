@@ -49,6 +49,7 @@ STATUSES: Final[dict[int, type[FedspanError]]] = {
 
 CODES: Final[dict[str, type[FedspanError]]] = {
     "NoSuchBucket": StoreError,
+    "AccessDenied": StoreError,
     # The answer to its completion was lost, or a lifecycle rule ended it: put once more.
     "NoSuchUpload": StoreUnavailable,
 }
@@ -82,11 +83,11 @@ class BucketObjects:
                 self._upload(key, source, mode="create" if new else "overwrite")
 
     def get(self, key: str) -> bytes:
-        with _translated(f"get {check_key(key)}", missing=NotFound):
+        with self._missing_told(key), _translated(f"get {check_key(key)}", missing=NotFound):
             return bytes(obstore.get(self._store, key).bytes())
 
     def chunks(self, key: str) -> Iterator[bytes]:
-        with _translated(f"get {check_key(key)}", missing=NotFound):
+        with self._missing_told(key), _translated(f"get {check_key(key)}", missing=NotFound):
             return _read(obstore.get(self._store, key), key)
 
     def download(self, key: str, to: Path) -> None:
@@ -117,6 +118,24 @@ class BucketObjects:
 
     def uri(self, key: str) -> str:
         return f"{self._at}/{check_key(key)}"
+
+    @contextmanager
+    def _missing_told(self, key: str) -> Iterator[None]:
+        """Who may not list all of a bucket is told of a missing object that it is forbidden. A
+        machine may list the objects of its job, and so finds out."""
+        try:
+            yield
+        except StoreError as exc:
+            denied = isinstance(exc.__cause__, exceptions.PermissionDeniedError)
+            if denied and self._unlisted(key):
+                raise NotFound(f"no object {key}") from exc
+            raise
+
+    def _unlisted(self, key: str) -> bool:
+        try:
+            return all(one.key != key for one in self.list(key))
+        except StoreError:
+            return False
 
     def _upload(self, key: str, source: bytes | Path, *, mode: Any) -> None:
         obstore.put(
@@ -158,7 +177,9 @@ def _translated(action: str, *, missing: type[FedspanError] = StoreError) -> Ite
 
 def _kind(exc: Exception, missing: type[FedspanError]) -> type[FedspanError]:
     """obstore names code and status in its text only. No status means that no answer came."""
-    named = [kind for code, kind in CODES.items() if f"<Code>{code}</Code>" in str(exc)]
+    # As S3 writes it, and as obstore tells of one among many deletions.
+    said = re.findall(r"<Code>(\w+)</Code>|\(code: (\w+)\)", str(exc))
+    named = [CODES[code] for pair in said for code in pair if code in CODES]
     if named:
         return named[0]
     if isinstance(exc, FileNotFoundError):

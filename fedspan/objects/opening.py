@@ -8,17 +8,20 @@ from urllib.parse import unquote, urlsplit
 
 from fedspan.errors import InvalidRequest
 from fedspan.objects.base import Objects
+from fedspan.objects.granted import granted
 from fedspan.objects.keys import check_key
 
 
-def open_objects(url: str, **s3_options: Any) -> Objects:
-    """The objects at ``file:///absolute/folder`` or ``s3://bucket/prefix``.
+def open_objects(url: str, **options: Any) -> Objects:
+    """The objects at ``file:///absolute/folder``, ``s3://bucket/prefix`` or ``gs://bucket/prefix``.
 
-    A folder is made if need be. S3 takes endpoint, region and credentials from the usual AWS_*
-    environment where `s3_options`, those of obstore's `S3Store`, say nothing.
+    A folder is made if need be. A bucket's endpoint, region and credentials come from the usual
+    AWS_* or GOOGLE_* environment where `options`, those of obstore's store, say nothing; on a
+    machine whose access is granted (``FEDSPAN_GRANT``), from that.
 
     Raises:
-        InvalidRequest: neither of the two.
+        InvalidRequest: none of the three.
+        StoreUnavailable: nothing has been granted yet.
     """
     parts = urlsplit(url)
     # The message does not repeat the URL: somebody may have put a password into it.
@@ -29,12 +32,20 @@ def open_objects(url: str, **s3_options: Any) -> Objects:
             from fedspan.objects.folder import FolderObjects
 
             return FolderObjects(Path(unquote(parts.path)))
+        # obstore loads only where it is needed.
         case "s3" if parts.netloc:
-            from fedspan.objects.s3 import S3Objects  # obstore loads only where it is needed
+            from fedspan.objects.s3 import s3_objects
 
-            prefix = unquote(parts.path).strip("/")
-            return S3Objects(parts.netloc, prefix and check_key(prefix), **s3_options)
+            return s3_objects(parts.netloc, _prefix(parts.path), **granted().s3() | options)
+        case "gs" if parts.netloc:
+            from fedspan.objects.gcs import gcs_objects
+
+            return gcs_objects(parts.netloc, _prefix(parts.path), **granted().gcs() | options)
         case scheme:
-            raise InvalidRequest(
-                f"objects: {scheme or 'no'}: is neither file:///folder nor s3://bucket/prefix"
-            )
+            known = "file:///folder, s3://bucket/prefix or gs://bucket/prefix"
+            raise InvalidRequest(f"objects: {scheme or 'no'}: is not {known}")
+
+
+def _prefix(path: str) -> str:
+    prefix = unquote(path).strip("/")
+    return prefix and check_key(prefix)

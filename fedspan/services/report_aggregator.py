@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import structlog
 
 from fedspan.app import App
 from fedspan.domain.events import Event, Level
@@ -31,6 +34,7 @@ from fedspan.errors import (
 )
 from fedspan.services import waits
 from fedspan.services.changes import Step, change, event
+from fedspan.services.examine import program_key
 from fedspan.services.linking import chosen, lost
 from fedspan.stores.base import Change
 
@@ -38,6 +42,13 @@ MOST_ROUNDS: Final = 40
 """Of one report: a transaction takes 100 changes, and a round is two, its row and its event."""
 MOST_FAILURES: Final = 10
 FAULTS: Final = (JobError, StoreError)
+
+GRANT_SECONDS: Final = 3600
+"""All that AWS gives to a role that another role assumes."""
+RENEWED: Final = timedelta(minutes=15)
+"""Before its end, so that clouds may be away for a while."""
+
+log = structlog.get_logger()
 
 
 def report_aggregator(app: App, report: AggregatorReport) -> AggregatorManifest:
@@ -53,7 +64,7 @@ def report_aggregator(app: App, report: AggregatorReport) -> AggregatorManifest:
         trouble = _trouble(app, job, report)
         if trouble is not None:
             waits.fail(app, job, type(trouble).__name__, str(trouble))
-    return _manifest(app, job)
+    return _manifest(app, job, report.grant_expires)
 
 
 def aggregator_manifest(app: App, job_id: str, epoch: int) -> AggregatorManifest:
@@ -187,14 +198,18 @@ def _round_event(app: App, job: Job, one: Round) -> Event:
     return event(app, job, "RoundDone", message, round=one.number)
 
 
-def _manifest(app: App, job: Job) -> AggregatorManifest:
+def _manifest(app: App, job: Job, granted: datetime | None = None) -> AggregatorManifest:
+    """`granted` is when its present access to the objects ends."""
     agents = [agent for name in job.spec.participants for agent in _agents(app, job, name)]
     stop = job.ended or job.cancel_requested or job.outcome is not None
     finished = job.state not in (JobState.LAUNCHING, JobState.LINKING, JobState.TRAINING)
     if job.aggregator is None:
         raise NotFound(f"job {job.id} has no aggregator")
+    desired = Desired.STOP if stop or finished else Desired.RUN
+    short = granted is None or granted < app.now() + RENEWED
+    access = _access(app, job) if desired is Desired.RUN and short else {}
     return AggregatorManifest(
-        desired=Desired.STOP if stop or finished else Desired.RUN,
+        desired=desired,
         job=job.id,
         epoch=job.epoch,
         spec=job.spec,
@@ -205,7 +220,20 @@ def _manifest(app: App, job: Job) -> AggregatorManifest:
         acknowledged=job.rounds_done,
         heartbeat_seconds=app.settings.heartbeat_seconds,
         lease_seconds=app.settings.lease_seconds,
+        **access,
     )
+
+
+def _access(app: App, job: Job) -> dict[str, Any]:
+    """The job's own objects, and the program it trains. A cloud that is away costs no heartbeat:
+    the next one asks again."""
+    sha256 = job.spec.model.sha256
+    read = [program_key(sha256)] if sha256 else []
+    try:
+        return {"objects": app.grants.grant(read, [f"jobs/{job.id}/"], GRANT_SECONDS)}
+    except FedspanError as exc:
+        log.warning("objects.not_granted", job=job.id, error=type(exc).__name__, cause=str(exc))
+        return {"objects_late": True}
 
 
 def _agents(app: App, job: Job, site: str) -> list[Agent]:

@@ -17,9 +17,15 @@ log = structlog.get_logger()
 
 
 def sweep(app: App) -> dict[str, object]:
+    """`clear`, and start an execution for a job that lost its own. A job that resists does not
+    keep the others."""
+    return {**clear(app), "revived": revive(app)}
+
+
+def clear(app: App) -> dict[str, list[str]]:
     """Remove machines without a running job; report an aggregator whose machine has ended, so
-    that nobody waits for its heartbeat to be missed; start an execution for a job that lost its
-    own. A cloud, a machine or a job that resists does not keep the others."""
+    that nobody waits for its heartbeat to be missed. A cloud or a machine that resists does not
+    keep the others. All that a place may do which does not run the jobs itself."""
     said: dict[str, list[str]] = {"removed": [], "stuck": [], "lost": []}
     for machine in inventory(app).machines:
         try:
@@ -29,7 +35,7 @@ def sweep(app: App) -> dict[str, object]:
             log.error("NotSwept", job=machine.job, error=f"{type(exc).__name__}: {exc}")
         if became:
             said[became].append(machine.id)
-    return {**said, "revived": revive(app)}
+    return said
 
 
 def _swept(app: App, machine: Machine) -> str:

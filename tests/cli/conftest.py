@@ -27,6 +27,7 @@ from fedspan.domain.jobs import JobState, Progress
 from fedspan.domain.reports import Phase
 from fedspan.local.gateway import Gateway
 from fedspan.local.home import Control, Home
+from fedspan.objects.grants import NoGrants
 from fedspan.objects.opening import open_objects
 from fedspan.providers.memory import MemoryProvider
 from fedspan.services import ending, keep, steps
@@ -192,6 +193,7 @@ def serving(home: Home, act: Act = train) -> Iterator[App]:
             settings=Settings(objects_url=home.objects_url),
             store=SqliteStore(home.database),
             objects=open_objects(home.objects_url),
+            grants=NoGrants(),
             providers={"local": MemoryProvider(wiring.now, name="local")},
             clouds=NoClouds(),
             keys=NoKeys(),

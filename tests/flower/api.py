@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
 
+from fedspan.domain.grants import Grant
 from fedspan.domain.reports import (
     AggregatorManifest,
     AggregatorReport,
@@ -42,6 +43,8 @@ class Api:
         self.away = False
         self.relayed = False
         self.lease_seconds = 3600.0
+        self.objects: Grant | None = None
+        self.objects_late = False
         self.via: str | None = None
         self.aggregator: AggregatorReport | None = None
         self.sites: dict[str, SiteReport] = {}
@@ -106,6 +109,8 @@ class Api:
             classes=dataset.classes,
             nodes=nodes,
             acknowledged=max(self.rounds, default=0),
+            objects=None if report.grant_expires else self.objects,
+            objects_late=self.objects_late,
             heartbeat_seconds=HEARTBEAT_SECONDS,
             lease_seconds=self.lease_seconds,
         )

@@ -20,6 +20,7 @@ from fedspan.domain.sites import Dataset, Site
 from fedspan.domain.spec import JobSpec
 from fedspan.errors import Denied, FedspanError
 from fedspan.objects.folder import FolderObjects
+from fedspan.objects.grants import NoGrants
 from fedspan.providers.memory import MemoryProvider
 from fedspan.services.sites import register_site
 from fedspan.settings import Settings
@@ -95,6 +96,7 @@ def world(folder: Path, **parts: Any) -> World:
             "settings": Settings(heartbeat_seconds=1, lost_seconds=15, boot_seconds=60),
             "store": store,
             "objects": FolderObjects(folder),
+            "grants": NoGrants(),
             "providers": {"local": cloud},
             "clouds": NoClouds(),
             "keys": NoKeys(),
