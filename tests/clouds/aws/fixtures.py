@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,32 +9,23 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from tests.clouds.aws.server import moto_server
+from tests.clouds.aws.wire import Wire
+
 AWS = {"region_name": "us-east-1", "aws_access_key_id": "id", "aws_secret_access_key": "secret"}
 
 
 @pytest.fixture(scope="session")
 def moto_url() -> Iterator[str]:
-    """AWS on a loopback port. One request at a time: moto does not lock its tables."""
-    from moto.moto_server.werkzeug_app import (
-        DomainDispatcherApplication,
-        MotoRequestHandler,
-        create_backend_app,
-    )
-    from werkzeug.serving import make_server
+    with moto_server() as url:
+        yield url
 
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = make_server(
-        "127.0.0.1",
-        0,
-        DomainDispatcherApplication(create_backend_app),
-        request_handler=MotoRequestHandler,
-    )
-    thread = threading.Thread(target=server.serve_forever, args=[0.01])
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+
+@pytest.fixture
+def aws_wire(moto_url: str) -> Iterator[Wire]:
+    """The same behind a proxy that injects faults and remembers what was said."""
+    with Wire(moto_url) as wire:
+        yield wire
 
 
 @pytest.fixture

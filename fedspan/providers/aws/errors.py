@@ -1,0 +1,155 @@
+"""What AWS's refusals mean. The codes are those of EC2's reference, of STS, and of Systems Manager.
+
+A code means one error. Where two causes hide behind one code, the message names both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    InvalidRegionError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
+from botocore.exceptions import ConnectionError as BotoConnectionError
+
+from fedspan.errors import (
+    CloudUnavailable,
+    CredentialRejected,
+    Denied,
+    NoCapacity,
+    NotOffered,
+    ProviderError,
+    QuotaReached,
+    Throttled,
+)
+
+CODES: Final[Mapping[str, type[ProviderError]]] = {
+    "InsufficientInstanceCapacity": NoCapacity,
+    "InsufficientHostCapacity": NoCapacity,
+    "InsufficientCapacity": NoCapacity,
+    "UnfulfillableCapacity": NoCapacity,
+    "SpotMaxPriceTooLow": NoCapacity,  # we name none, so it is the price on demand
+    "MaxSpotInstanceCountExceeded": QuotaReached,
+    "InstanceLimitExceeded": QuotaReached,
+    "VcpuLimitExceeded": QuotaReached,
+    "SecurityGroupLimitExceeded": QuotaReached,
+    "RulesPerSecurityGroupLimitExceeded": QuotaReached,
+    "NetworkInterfaceLimitExceeded": QuotaReached,
+    "VolumeLimitExceeded": QuotaReached,
+    "InsufficientFreeAddressesInSubnet": QuotaReached,
+    "Unsupported": NotOffered,  # the type, in the zones there are
+    "InvalidInstanceType": NotOffered,
+    "InvalidAMIID.NotFound": NotOffered,
+    "InvalidAMIID.Unavailable": NotOffered,
+    "InvalidAMIID.Malformed": NotOffered,
+    "VPCIdNotSpecified": NotOffered,  # no default VPC
+    "OptInRequired": NotOffered,
+    "RequestLimitExceeded": Throttled,
+    "Throttling": Throttled,
+    "ThrottlingException": Throttled,
+    "InternalError": CloudUnavailable,
+    "InternalFailure": CloudUnavailable,
+    "InternalServerError": CloudUnavailable,
+    "Unavailable": CloudUnavailable,
+    "ServiceUnavailable": CloudUnavailable,
+    # What was made a moment ago is not yet seen everywhere: the same call will do soon.
+    "InvalidGroup.NotFound": CloudUnavailable,
+    "InvalidGroup.Duplicate": CloudUnavailable,
+    "InvalidKeyPair.NotFound": CloudUnavailable,
+    "IdempotentParameterMismatch": CloudUnavailable,
+    "UnauthorizedOperation": Denied,
+    "AccessDenied": Denied,
+    "AccessDeniedException": Denied,
+    "OperationNotPermitted": Denied,  # somebody protected the machine against termination
+    "AuthFailure.ServiceLinkedRoleCreationNotPermitted": Denied,
+    "PendingVerification": Denied,
+    "Blocked": Denied,
+    "AuthFailure": CredentialRejected,
+    "InvalidClientTokenId": CredentialRejected,
+    "UnrecognizedClientException": CredentialRejected,
+    "ExpiredToken": CredentialRejected,
+    "ExpiredTokenException": CredentialRejected,
+    "RequestExpired": CredentialRejected,
+    "SignatureDoesNotMatch": CredentialRejected,
+    "InvalidSignatureException": CredentialRejected,
+    "IncompleteSignature": CredentialRejected,
+    "MissingAuthenticationToken": CredentialRejected,
+}
+
+_CLOCK: Final = "or the clock here is more than 5 minutes off: set it"
+_DEFAULT_VPC: Final = (
+    "the region has no default VPC: make one (aws ec2 create-default-vpc) or name other regions "
+    "in the credential"
+)
+_EXPIRED: Final = "the session token has ended: register an access key of an IAM user"
+HINTS: Final[Mapping[str, str]] = {
+    "AuthFailure": "the access key is wrong or ended, or the region is not enabled",
+    "InvalidClientTokenId": "AWS does not know the access key id: it is wrong, deleted or disabled",
+    "UnrecognizedClientException": "AWS does not know the access key id",
+    "ExpiredToken": _EXPIRED,
+    "ExpiredTokenException": _EXPIRED,
+    "RequestExpired": f"the session token has ended, {_CLOCK}",
+    "SignatureDoesNotMatch": f"the secret access key is wrong, {_CLOCK}",
+    "InvalidSignatureException": f"the secret access key is wrong, {_CLOCK}",
+    "VPCIdNotSpecified": _DEFAULT_VPC,
+    "OptInRequired": "the account is not subscribed to this, or the region is not enabled",
+    "IdempotentParameterMismatch": "its machine was made a moment ago and is not shown yet",
+    "AuthFailure.ServiceLinkedRoleCreationNotPermitted": (
+        "once per account: aws iam create-service-linked-role --aws-service-name spot.amazonaws.com"
+    ),
+}
+
+MOST_SAID: Final = 400
+"""Characters of AWS's own words; an encoded reason of a refusal has thousands."""
+
+
+def code_of(exc: ClientError) -> str:
+    return str(exc.response.get("Error", {}).get("Code", ""))
+
+
+def said_by(exc: ClientError) -> str:
+    said = str(exc.response.get("Error", {}).get("Message", ""))
+    return said.partition(" Encoded authorization failure message")[0][:MOST_SAID]
+
+
+def kind_of(exc: ClientError) -> type[ProviderError]:
+    response: Mapping[str, Any] = exc.response
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return CODES.get(code_of(exc), CloudUnavailable if status >= 500 else ProviderError)
+
+
+@contextmanager
+def translated(action: str) -> Iterator[None]:
+    try:
+        yield
+    except ClientError as exc:
+        code = code_of(exc)
+        hint = f" ({HINTS[code]})" if code in HINTS else ""
+        raise kind_of(exc)(f"aws {action}: {code}: {said_by(exc)}{hint}") from exc
+    except (HTTPClientError, BotoConnectionError) as exc:
+        raise CloudUnavailable(f"aws {action}: {exc}") from exc
+    except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as exc:
+        raise CredentialRejected(f"aws {action}: this process has no role: {exc}") from exc
+    except InvalidRegionError as exc:
+        raise NotOffered(f"aws {action}: that is no name of a region") from exc
+    except BotoCoreError as exc:
+        # Its words may repeat what was sent, a machine's token among it.
+        raise ProviderError(f"aws {action}: {type(exc).__name__}") from exc
+
+
+@contextmanager
+def tolerating(*codes: str) -> Iterator[None]:
+    """Refusals with these codes say that the thing is already as it should be."""
+    try:
+        yield
+    except ClientError as exc:
+        if code_of(exc) not in codes:
+            raise
