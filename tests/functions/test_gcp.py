@@ -1,16 +1,14 @@
-"""The Cloud Function, through functions-framework's test client, on memory parts."""
+"""The Cloud Function `score_placement`, through functions-framework's test client, on memory
+parts."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import functions_framework
 import pytest
 from flask.testing import FlaskClient
 
@@ -20,20 +18,15 @@ from fedspan.domain.sites import Site
 from fedspan.errors import FedspanError, InvalidRequest, tree
 from fedspan.services.placements import score
 from fedspan.services.sites import register_site
+from tests.support import cloud_function
 from tests.support.world import serving, world
 
-MAIN = Path(__file__).resolve().parents[2] / "functions" / "gcp" / "main.py"
+MAIN = cloud_function.MAIN
 
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[FlaskClient]:
-    """What functions-framework makes of `main.py`. It writes to the environment, the path and
-    the modules; that is undone."""
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(os, "environ", {**os.environ})
-    monkeypatch.setitem(sys.modules, "main", ModuleType("main"))
-    app = functions_framework.create_app("score_placement", str(MAIN))
-    with app.test_client() as made:
+    with cloud_function.made("score_placement", monkeypatch).test_client() as made:
         yield made
 
 
@@ -168,7 +161,9 @@ def test_a_fault_of_our_own_says_nothing_of_itself(
 def test_importing_main_needs_no_framework_and_no_numbers() -> None:
     program = (
         "import sys; sys.path.insert(0, 'functions/gcp'); import main\n"
-        "heavy = {'numpy', 'boto3', 'botocore', 'chalice', 'flask', 'functions_framework'}\n"
+        "heavy = {'numpy', 'boto3', 'botocore', 'chalice', 'flask', 'functions_framework',\n"
+        "    'requests', 'google.auth', 'google.cloud.firestore', 'openstack',\n"
+        "    'obstore'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     root = MAIN.parents[2]

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from fedspan import wiring
 from fedspan.absent import NoExecutions, NoObjects, NoStore
-from fedspan.errors import NotFound, Unsupported
+from fedspan.errors import InvalidRequest, NotFound, Unsupported
 from fedspan.stores.base import Delete, Key
 
 KEY = Key("site", "seoul")
 STORE, OBJECTS = NoStore(), NoObjects()
 
 
-def test_a_cloud_function_is_wired_once_and_whatever_the_environment_says(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("FEDSPAN_HEARTBEAT_SECONDS", "never")
+@pytest.fixture(autouse=True)
+def not_wired_yet() -> Iterator[None]:
+    wiring._on_gcp.cache_clear()
+    yield
     wiring._on_gcp.cache_clear()
 
+
+def test_a_cloud_function_is_wired_once_and_needs_no_environment() -> None:
     assert wiring.app_on_gcp() is wiring.app_on_gcp()
+
+
+def test_a_cloud_function_says_which_variable_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEDSPAN_HEARTBEAT_SECONDS", "never")
+
+    with pytest.raises(InvalidRequest, match="heartbeat_seconds"):
+        wiring.app_on_gcp()
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,19 @@ from typing import Any
 
 from chalice import Blueprint, Response
 
-from chalicelib.answers import answered, body, caller, dumped, json_response, number, word
+from chalicelib import answers
+from chalicelib.answers import (
+    answered,
+    body,
+    caller,
+    dry_run,
+    dumped,
+    json_response,
+    number,
+    word,
+)
 from fedspan import __version__
-from fedspan.access import Caller, CallerRole, allow_aggregator, allow_person, allow_site
+from fedspan.access import Caller, CallerRole, allow_aggregator, allow_site
 from fedspan.app import App
 from fedspan.domain.jobs import Approving
 from fedspan.domain.measurements import Measured, Question
@@ -18,6 +28,7 @@ from fedspan.domain.sites import Site
 from fedspan.domain.spec import JobSpec
 from fedspan.edge import LONGEST_QUESTION, MOST_SHOWN
 from fedspan.errors import InvalidRequest, NotFound
+from fedspan.services import reading
 from fedspan.services.approve import approve
 from fedspan.services.cancel import cancel, delete, delete_model
 from fedspan.services.measure import answer, ask, measurement
@@ -34,9 +45,7 @@ LONGEST_REPORT = 4 * 1024 * 1024
 
 def person(at_least: CallerRole) -> App:
     """The app, for a person of this role or a higher one."""
-    made = app()
-    allow_person(caller(made, routes.current_request), at_least=at_least)
-    return made
+    return answers.person(routes.current_request, at_least)
 
 
 def machine(role: CallerRole) -> tuple[App, Caller]:
@@ -59,19 +68,18 @@ def health() -> dict[str, str]:
 def post_job() -> Response:
     made, request = person(CallerRole.OPERATOR), routes.current_request
     spec = body(JobSpec, request)
-    dry_run = (request.query_params or {}).get("dry_run") == "true"
-    job = submit(made, spec, key=request.headers.get("idempotency-key"), dry_run=dry_run)
-    return json_response(dumped(job), 200 if dry_run else 202)
+    only = dry_run(request)
+    job = submit(made, spec, key=request.headers.get("idempotency-key"), dry_run=only)
+    return json_response(dumped(job), 200 if only else 202)
 
 
 @routes.route("/v1/jobs", methods=["GET"])
 @answered
 def get_jobs() -> dict[str, Any]:
     made, request = person(CallerRole.VIEWER), routes.current_request
-    limit = number(request, "limit", 50, 500)
+    limit = number(request, "limit", reading.LISTED, reading.MOST_LISTED)
     after = (request.query_params or {}).get("after", "")
-    jobs = made.jobs.list(after=after, limit=limit, newest_first=True)
-    return {"jobs": [job.model_dump(mode="json", exclude={"placement"}) for job in jobs]}
+    return reading.jobs(made, after=after, limit=limit)
 
 
 @routes.route("/v1/jobs/{job_id}", methods=["GET"])
@@ -114,26 +122,21 @@ def post_placement() -> dict[str, Any]:
 @routes.route("/v1/jobs/{job_id}/rounds", methods=["GET"])
 @answered
 def get_rounds(job_id: str) -> dict[str, Any]:
-    made = person(CallerRole.VIEWER)
-    made.jobs.get(job_id)
-    return {"rounds": [dumped(one) for _, one in made.rounds.all(job_id)]}
+    return reading.rounds(person(CallerRole.VIEWER), job_id)
 
 
 @routes.route("/v1/jobs/{job_id}/events", methods=["GET"])
 @answered
 def get_events(job_id: str) -> dict[str, Any]:
-    made = person(CallerRole.VIEWER)
-    made.jobs.get(job_id)
-    return {"events": [dumped(one) for _, one in made.events.all(job_id)]}
+    return reading.events(person(CallerRole.VIEWER), job_id)
 
 
 @routes.route("/v1/models", methods=["GET"])
 @answered
 def get_models() -> dict[str, Any]:
     made = person(CallerRole.VIEWER)
-    limit = number(routes.current_request, "limit", 50, 500)
-    models = made.models.list(newest_first=True, limit=limit)
-    return {"models": [dumped(card) for card in models]}
+    limit = number(routes.current_request, "limit", reading.LISTED, reading.MOST_LISTED)
+    return reading.models(made, limit=limit)
 
 
 @routes.route("/v1/models/{model_id}", methods=["GET"])
