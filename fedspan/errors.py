@@ -127,7 +127,11 @@ class Corrupt(StoreError):
 
 
 class ProviderError(FedspanError):
+    """`found` has what a listing saw all the same, where only a part of the cloud did not
+    answer."""
+
     http = 502
+    found: tuple[object, ...] = ()
 
 
 class NoCapacity(ProviderError):

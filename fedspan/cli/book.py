@@ -72,7 +72,7 @@ def refresh(
     """
     from fedspan import wiring
     from fedspan.cli import book_documents, render_book
-    from fedspan.cli.logs import logged
+    from fedspan.cli.logs import LOG, logged
     from fedspan.local.offline import offline
     from fedspan.prices.opening import open_prices
     from fedspan.services.refresh_book import refresh
@@ -80,7 +80,7 @@ def refresh(
     here = session(ctx)
     here.home.prepare()
     with contextlib.ExitStack() as open_:
-        open_.enter_context(logged(here.home.path / "fedspan.log"))
+        open_.enter_context(logged(here.home.path / LOG))
         open_.enter_context(offline(here.home))
         done = refresh(
             wiring.app(),

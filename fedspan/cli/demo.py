@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,8 +16,6 @@ from fedspan.cli.session import Session, session
 if TYPE_CHECKING:
     from fedspan.cli.api import Api
     from fedspan.domain.sites import Site
-
-LOG: Final = "fedspan.log"
 
 
 def demo(
@@ -70,7 +68,7 @@ def _control_plane(here: Session, port: int) -> Iterator[tuple[Api, bool]]:
         with here.running_api() as api:
             yield api, False
         return
-    from fedspan.cli.logs import logged
+    from fedspan.cli.logs import LOG, logged
 
     with here.screen.status("starting"):
         from fedspan.local.plane import control_plane

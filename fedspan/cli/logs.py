@@ -7,11 +7,14 @@ import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO
 
 import structlog
 
 from fedspan.logs import RENDERED, SHARED, configure
+
+LOG: Final = "fedspan.log"
+"""In the home."""
 
 
 @contextlib.contextmanager

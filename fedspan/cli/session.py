@@ -79,10 +79,11 @@ class Session:
                 yield api
             return
         from fedspan.cli.api import Api
-        from fedspan.cli.logs import logged
+        from fedspan.cli.logs import LOG, logged
         from fedspan.local.offline import offline
 
-        with logged(), offline(self.home) as transport:
+        self.home.prepare()
+        with logged(self.path / LOG), offline(self.home) as transport:
             yield Api(transport)
 
     @contextlib.contextmanager

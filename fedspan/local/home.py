@@ -6,6 +6,7 @@
     objects/            models, checkpoints, shipped logs
     machines/, logs/    process groups, and what their consoles said
     sites/              data the demo wrote for its hospitals
+    owner               what this installation marks machines with, on every cloud
     signing.key         tokens are signed with it (mode 0600)
     master.key          credentials of clouds are sealed with it (mode 0600)
     control.json        the control plane that runs here: its process and address
@@ -78,20 +79,30 @@ class Home:
                 raise StorageFull(f"no room left for {self.path}") from exc
             raise InvalidRequest(f"--home {self.path}: {exc.strerror}") from exc
 
+    def owner(self) -> str:
+        """Marks this home's machines on clouds, made on first use: the sweep of another
+        installation in the same account leaves them alone."""
+        return self._made_once("owner", f"fedspan-{secrets.token_hex(4)}".encode()).decode()
+
     def signing_key(self) -> bytes:
         """The key of this home's tokens, made on first use."""
         path = self.path / "signing.key"
-        if not path.exists():
-            beside = self.path / f".signing.key.{os.getpid()}"
-            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
-                file.write(secrets.token_bytes(32))
-            with contextlib.suppress(FileExistsError):
-                os.link(beside, path)  # whole or not at all, and the first one stays
-            beside.unlink()
-        key = path.read_bytes()
+        key = self._made_once(path.name, secrets.token_bytes(32))
         if len(key) < 32:
             raise Corrupt(f"{path} is no signing key; remove it, and a new one is made")
         return key
+
+    def _made_once(self, name: str, content: bytes) -> bytes:
+        """What the file `name` holds; `content`, where there is none yet."""
+        path = self.path / name
+        if not path.exists():
+            beside = self.path / f".{name}.{os.getpid()}"
+            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+                file.write(content)
+            with contextlib.suppress(FileExistsError):
+                os.link(beside, path)  # whole or not at all, and the first one stays
+            beside.unlink()
+        return path.read_bytes()
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

@@ -41,6 +41,7 @@ def settings_of(home: Home, port: int = 0) -> Settings:
         api_url=f"http://127.0.0.1:{port}",
         objects_url=home.objects_url,
         store_url=HOME_STORE,
+        owner=home.owner(),
         master_key=str((home.path / "master.key").resolve()),
         heartbeat_seconds=HEARTBEAT_SECONDS,
         lost_seconds=LOST_SECONDS,

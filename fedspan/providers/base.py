@@ -48,7 +48,9 @@ class Provider(Protocol):
 
     def machines(self, job: str | None = None) -> Sequence[Machine]:
         """Our machines not yet gone, of `job` or of all. The cloud, not our store, is the truth.
-        One whose firewall, key or address is still there is listed, as stopped."""
+        One whose firewall, key or address is still there is listed, as stopped; as pending, while
+        it may be that its launch is under way. Where only a part of the cloud answers, it raises,
+        and the error has what was `found`."""
 
     def terminate(self, machine: Machine) -> None:
         """Ask for its end, and remove what of it can go now. Idempotent: an unknown machine counts

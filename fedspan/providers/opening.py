@@ -65,14 +65,15 @@ class OpenClouds:
                     assert_never(secret)
 
 
-def policy_of(cloud: Cloud) -> Policy:
-    """The least a credential of `cloud` must be allowed, in the form the cloud takes."""
+def policy_of(cloud: Cloud, owner: str) -> Policy:
+    """The least a credential of `cloud` must be allowed, in the form the cloud takes. Where the
+    cloud can tell, it holds for what is marked as `owner`'s only."""
     with sdk_of(cloud):
         match cloud:
             case Cloud.AWS:
                 from fedspan.providers.aws.policy import policy as aws
 
-                return aws()
+                return aws(owner)
             case Cloud.GCP:
                 from fedspan.providers.gcp.policy import policy as gcp
 

@@ -103,7 +103,8 @@ class Inventory:
 
 
 def inventory(app: App, job_id: str | None = None) -> Inventory:
-    """The machines of a job, or of all, on every cloud. One that is down hides no other."""
+    """The machines of a job, or of all, on every cloud. One that is down, or a part of one, hides
+    no other."""
     found: list[Machine] = []
     silent: list[str] = []
     for name, provider in app.providers.items():
@@ -111,6 +112,7 @@ def inventory(app: App, job_id: str | None = None) -> Inventory:
             found += provider.machines(job_id)
         except ProviderError as exc:
             log.warning("CloudSilent", job=job_id, provider=name, error=str(exc))
+            found += [one for one in exc.found if isinstance(one, Machine)]
             silent.append(name)
     return Inventory(tuple(found), tuple(silent))
 

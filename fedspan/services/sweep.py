@@ -59,6 +59,8 @@ def _died(machine: Machine, job: Job) -> bool:
     return (
         machine.role is Role.AGGREGATOR
         and machine.state is MachineState.STOPPED
+        and job.aggregator is not None
+        and job.aggregator.launched is not None  # else its launch is under way
         and job.outcome is None
         and job.rounds_done < job.spec.rounds
     )

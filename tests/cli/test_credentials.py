@@ -343,10 +343,12 @@ def _until(fd: int, end: bytes | None) -> bytes:
 
 
 @pytest.mark.parametrize("cloud", Cloud)
-def test_a_policy_is_printed_as_its_cloud_takes_it(cli: Callable[..., Result], cloud: str) -> None:
+def test_a_policy_is_printed_as_its_cloud_takes_it(
+    cli: Callable[..., Result], home: Home, cloud: str
+) -> None:
     shown, document = (cli("credential", "policy", cloud, *more) for more in ([], ["--json"]))
 
-    assert shown.document == document.document == policy_of(Cloud(cloud))
+    assert shown.document == document.document == policy_of(Cloud(cloud), home.owner())
 
 
 def test_without_a_control_plane_credentials_are_listed_and_clouds_asked(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from fedspan.domain.credentials import Cloud, Credential, Examination, Identity
-from fedspan.domain.machines import Offer, Role
+from fedspan.domain.machines import MachineSpec, Offer, Role
 from fedspan.domain.sites import Site, SiteKind
 from fedspan.domain.spec import Need
 from fedspan.errors import (
@@ -20,10 +20,11 @@ from fedspan.errors import (
 )
 from fedspan.providers.base import Capabilities
 from fedspan.providers.memory import MemoryProvider
-from fedspan.services import steps
+from fedspan.services import ending, steps
 from fedspan.services.placements import place_job
 from fedspan.services.sites import register_site
 from fedspan.services.submit import submit
+from fedspan.services.sweep import clear
 from fedspan.settings import Settings
 from tests.support.world import dataset, spec, with_sites, world
 
@@ -201,3 +202,36 @@ def test_a_site_that_names_no_cloud_of_its_own_is_refused(tmp_path, changes, sai
     with pytest.raises(InvalidRequest, match=said):
         register_site(here.app, site)
     assert here.app.sites.find("busan") is None
+
+
+def test_a_part_of_a_cloud_that_is_silent_does_not_keep_the_machines_of_the_rest(tmp_path):
+    """A region that is down must not keep a job's machine in another one alive."""
+    aws, private = clouds()
+    here = a_world(tmp_path, aws, private)
+    job = with_one_in_a_cloud(here.app)
+    steps.check(here.app, job.id)
+    steps.place(here.app, job.id)
+    steps.launch(here.app, job.id)
+    half = CloudUnavailable("1 of the regions did not answer (us-west-2)")
+    half.found = tuple(aws.machines(job.id))
+    aws.fail_next = half
+    answer = ending.tear_down(here.app, job.id)
+
+    assert aws.machines(job.id) == []
+    assert answer["status"] in ("gone", "waiting")
+
+
+def test_what_is_left_of_a_launch_under_way_is_no_lost_aggregator(tmp_path):
+    aws, private = clouds()
+    here = a_world(tmp_path, aws, private)
+    job = with_one_in_a_cloud(here.app)
+    steps.check(here.app, job.id)
+    steps.place(here.app, job.id)
+    placed = here.app.jobs.get(job.id).value
+    key, offer = steps.aggregator_key(placed), placed.aggregator.offer
+    made = aws.launch(
+        job.id, MachineSpec(key=key, role=Role.AGGREGATOR, epoch=1, offer=offer)
+    )  # its firewall is there, the machine not yet, and the launch has not said so
+    aws.stop(made)
+
+    assert clear(here.app) == {"removed": [], "stuck": [], "lost": []}

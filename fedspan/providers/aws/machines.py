@@ -120,7 +120,7 @@ class AwsProvider:
             except ProviderError as exc:
                 failed.append((region, exc))
         if failed:
-            raise _together(failed)
+            raise _together(failed, found)
         return found
 
     def terminate(self, machine: Machine) -> None:
@@ -268,10 +268,13 @@ def _is_there(instance: Mapping[str, Any]) -> bool:
     return instance["State"]["Name"] in STATES
 
 
-def _together(failed: Sequence[tuple[str, ProviderError]]) -> ProviderError:
+def _together(
+    failed: Sequence[tuple[str, ProviderError]], found: Sequence[Machine]
+) -> ProviderError:
     """One error of many regions; retryable only where all are."""
     worst = next((exc for _, exc in failed if not exc.retryable), failed[0][1])
     names = ", ".join(region for region, _ in failed)
     raised = type(worst)(f"{len(failed)} of the regions did not answer ({names}): {worst}")
     raised.__cause__ = worst
+    raised.found = tuple(found)
     return raised

@@ -74,7 +74,7 @@ def check_credential(name: str) -> dict[str, Any]:
 @routes.route("/v1/policies/{provider}", methods=["GET"])
 @answered
 def get_policy(provider: str) -> dict[str, Any]:
-    person(CallerRole.VIEWER)
+    made = person(CallerRole.VIEWER)
     if provider not in set(Cloud):
         raise NotFound(f"no policy {provider!r}{nearest(provider, Cloud)}")
-    return policy_of(Cloud(provider))
+    return policy_of(Cloud(provider), made.settings.owner)
