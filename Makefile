@@ -4,13 +4,16 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check wheel package package-aws package-gcp images clean
+.PHONY: demo test cross-cloud check wheel package package-aws package-gcp images clean
 
 demo: $(STAMP)        ## run the main job on this computer
 	$(BIN)/fedspan demo
 
 test: $(STAMP)        ## all tests
 	$(BIN)/python -m pytest
+
+cross-cloud: $(STAMP) ## one job across AWS, Google and OpenStack, all on loopback; JSON=1
+	@$(BIN)/python -m tests.e2e.cross_cloud
 
 check: $(STAMP)       ## format, lint, types, layers: what CI checks beside the tests
 	$(BIN)/ruff format --check .

@@ -194,25 +194,31 @@ def _check(document: Mapping[str, Any]) -> None:
 
 
 def shown(document: Mapping[str, Any]) -> Iterator[Any]:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("")
     for run in document["runs"]:
-        table.add_column(f"aggregator on {run['cloud']}")
-    rows = {
-        "Placed": lambda run: f"{run['region']}, {run['machine_type']}, {run['purchase']}",
-        "Participants": lambda run: ", ".join(run["participants"].values()),
-        "Credentials": lambda run: "\n".join(one["subject"] for one in run["credentials"]),
-        "Metadata": lambda run: run["metadata"],
-        "Model": lambda run: run["model"]["uri"],
-        "SHA-256": lambda run: run["model"]["sha256"],
-        "Phases": lambda run: "\n".join(f"{k} {v:.1f} s" for k, v in run["phases"].items()),
-        "Seconds": lambda run: f"{run['seconds']:.1f}",
-        "Left over": lambda run: ", ".join(run["left_over"]) or "nothing on any cloud",
-    }
-    for name, cell in rows.items():
-        table.add_row(name, *(cell(run) for run in document["runs"]))
-    yield table
-    yield f"clouds ready in {document['clouds_ready_s']} s, all done in {document['seconds']} s"
+        model = run["model"]
+        facts = {
+            "Aggregator": f"{run['cloud']} {run['region']}, {run['machine_type']}, "
+            f"{run['purchase']}",
+            "Participants": ", ".join(run["participants"].values()),
+            "Credentials": "\n".join(one["subject"] for one in run["credentials"]),
+            "Metadata": run["metadata"],
+            "Model": model["uri"],
+            "SHA-256": model["sha256"],
+            "Phases": " · ".join(f"{name} {s:.1f} s" for name, s in run["phases"].items()),
+            "In all": f"{run['seconds']:.1f} s, {run['rounds']} rounds, ${run['cost_usd']:.4f}",
+            "Left over": ", ".join(run["left_over"]) or "nothing on any cloud",
+        }
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, fact in facts.items():
+            table.add_row(name, fact)
+        yield table
+        yield ""
+    yield (
+        f"clouds ready in {document['clouds_ready_s']} s, all done in {document['seconds']} s; "
+        "both models are the same to the bit"
+    )
 
 
 def main() -> int:
@@ -227,7 +233,7 @@ def main() -> int:
         print(json.dumps(document, indent=2))
         return 0
     for one in shown(document):
-        console.print(one, soft_wrap=isinstance(one, str))
+        console.print(one, highlight=False)
     return 0
 
 
