@@ -134,8 +134,8 @@ def asked_of(app: App, name: str, machine: str) -> Asked | None:
     found = _table(app).find(name)
     if found is None or found.value.asked is None:
         return None
-    if app.sites.get(name).value.kind is not SiteKind.AGENT:
-        return None
+    if app.sites.get(name).value.kind is SiteKind.LOCAL:
+        return None  # this computer measures for it
     now, silent = app.now(), app.settings.lost_seconds
     here = sorted(a.machine for _, a in app.agents.all(name) if not lost(a, now, silent))
     return found.value.asked if here[:1] == [machine] else None

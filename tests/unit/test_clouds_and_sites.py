@@ -8,6 +8,7 @@ import pytest
 
 from fedspan.domain.credentials import Cloud, Credential, Examination, Identity
 from fedspan.domain.machines import MachineSpec, Offer, Role
+from fedspan.domain.measurements import Question
 from fedspan.domain.sites import Site, SiteKind
 from fedspan.domain.spec import Need
 from fedspan.errors import (
@@ -21,12 +22,14 @@ from fedspan.errors import (
 from fedspan.providers.base import Capabilities
 from fedspan.providers.memory import MemoryProvider
 from fedspan.services import ending, steps
+from fedspan.services.measure import ask
 from fedspan.services.placements import place_job
+from fedspan.services.report_site import report_site
 from fedspan.services.sites import register_site
 from fedspan.services.submit import submit
 from fedspan.services.sweep import clear
 from fedspan.settings import Settings
-from tests.support.world import dataset, spec, with_sites, world
+from tests.support.world import dataset, site_says, spec, with_sites, world
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 
@@ -235,3 +238,14 @@ def test_what_is_left_of_a_launch_under_way_is_no_lost_aggregator(tmp_path):
     aws.stop(made)
 
     assert clear(here.app) == {"removed": [], "stuck": [], "lost": []}
+
+
+def test_the_machine_of_a_site_in_a_cloud_measures_for_it(tmp_path):
+    here = a_world(tmp_path, *clouds())
+    job = with_one_in_a_cloud(here.app)
+    ask(here.app, "busan", Question(regions=("aws:eu-west-1",)))
+    says = site_says(job.id, "busan", 1)
+    told = report_site(here.app, says)
+
+    assert told.measure is not None
+    assert told.measure.regions == ("aws:eu-west-1",)

@@ -13,6 +13,7 @@ import secrets
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
+from tests.clouds.gcp.accounts import Accounts
 from tests.clouds.storage.buckets import Refused
 from tests.clouds.storage.server import Answer, Call, StorageServer
 
@@ -32,8 +33,8 @@ LISTED: Final = re.compile(
 class TokenServer(StorageServer):
     """`exchanged` are the boundaries in the order they were asked for."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, accounts: Accounts | None = None) -> None:
+        super().__init__(accounts)
         self.exchanged: list[dict[str, Any]] = []
         self.refuse: int | None = None
         self._rules: dict[str, list[dict[str, Any]]] = {}
@@ -48,24 +49,29 @@ class TokenServer(StorageServer):
                 status, told = self.accounts.grant(dict(parse_qsl(call.body.decode())))
                 return Answer(status, json.dumps(told).encode())
             case "POST", "v1", "token":
-                return self._exchange(dict(parse_qsl(call.body.decode())))
+                status, told = self.exchange(dict(parse_qsl(call.body.decode())))
+                return Answer(status, json.dumps(told).encode())
         rules = self._rules.get(call.headers.get("Authorization", "").removeprefix("Bearer "))
         if rules is not None and not any(_allows(rule, call) for rule in rules):
             raise Refused(403, "AccessDenied", "Access denied.", "a credential access boundary")
+        reads = call.verb == "GET" and call.name and call.bucket in self.buckets
+        if rules is not None and reads and call.name not in self.buckets[call.bucket].objects:
+            # Who may not list all that is there is not told what there is not.
+            raise Refused(403, "AccessDenied", "Access denied.", "storage.objects.list")
         return super().answer(call)
 
-    def _exchange(self, form: dict[str, str]) -> Answer:
+    def exchange(self, form: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        """The Security Token Service's status and document."""
         known = self.accounts.tokens.get(form.get("subject_token", ""))
         if self.refuse or known is None:
-            told = {"error": "invalid_grant", "error_description": f"of {form}"}
-            return Answer(self.refuse or 400, json.dumps(told).encode())
+            return self.refuse or 400, {"error": "invalid_grant", "error_description": f"{form}"}
         boundary = json.loads(unquote(form["options"]))
         token = f"ya29.d.{secrets.token_urlsafe(24)}"
         self.exchanged.append(boundary)
         self._rules[token] = boundary["accessBoundary"]["accessBoundaryRules"]
         self.accounts.tokens[token] = known
-        told = {"access_token": token, "token_type": "Bearer"}  # without expires_in, as Google's
-        return Answer(200, json.dumps(told).encode())
+        # Without expires_in, as Google's.
+        return 200, {"access_token": token, "token_type": "Bearer"}
 
 
 def _allows(rule: dict[str, Any], call: Call) -> bool:
