@@ -44,7 +44,8 @@ class Offer(Value):
 
 
 def cheapest(offers: Iterable[Offer], need: Need) -> Offer:
-    """The cheapest offer that fits. Ties break by name, so a rerun chooses the same.
+    """The cheapest offer that fits; of one price the smallest, which leaves more to others. Ties
+    break by name, so a rerun chooses the same.
 
     Raises:
         NoCapacity: none fits; says what was needed.
@@ -54,7 +55,12 @@ def cheapest(offers: Iterable[Offer], need: Need) -> Offer:
         raise NoCapacity(
             f"no offer has {need.vcpus} vCPU and {need.memory_mib} MiB; lower the need"
         )
-    return min(fitting, key=lambda o: (o.price, o.provider, o.region, o.machine_type, o.spot))
+    return min(fitting, key=_order)
+
+
+def _order(offer: Offer) -> tuple[object, ...]:
+    size = (offer.vcpus, offer.memory_mib, offer.gpus)
+    return (offer.price, *size, offer.provider, offer.region, offer.machine_type, offer.spot)
 
 
 class MachineSpec(Value):

@@ -28,3 +28,12 @@ def test_what_does_not_fit_is_not_cheapest() -> None:
     large = offer("b", 9).model_copy(update={"vcpus": 4})
 
     assert cheapest([offer("a", 1), large], need) == large
+
+
+def test_of_one_price_the_smallest_is_taken() -> None:
+    """The flavors of a private cloud all cost nothing."""
+    need = Need(vcpus=1, memory_mib=1024)
+    small = offer("z", 0)
+    large = offer("a", 0).model_copy(update={"vcpus": 8})
+
+    assert cheapest([large, small], need) == small
