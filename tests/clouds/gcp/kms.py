@@ -30,8 +30,8 @@ class Refused(Exception):
 
 @dataclass
 class CloudKms:
-    """`tokens` are let in; None lets all in. `fail_next` is the next answer (status and body), and `flips` turns a
-    bit of the next result over, as a bad line would."""
+    """`tokens` are let in; None lets all in. `fail_next` is the next answer (status and body), and
+    `flips` turns a bit of the next result over, as a bad line would."""
 
     tokens: set[str] | None = field(default_factory=lambda: {"good"})
     keys: dict[str, bytes] = field(default_factory=dict)
