@@ -3,8 +3,12 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# checkov's pins clash with ours: it has an environment of its own.
+CHECKOV := $(VENV)-checkov
+CHECKOV_VERSION := 3.3.30
+CHECKED := $(CHECKOV)/.$(CHECKOV_VERSION)
 
-.PHONY: demo test cross-cloud check wheel package package-aws package-gcp images clean
+.PHONY: demo test cross-cloud check infra wheel package package-aws package-gcp images clean
 
 demo: $(STAMP)        ## run the main job on this computer
 	$(BIN)/fedspan demo
@@ -20,6 +24,14 @@ check: $(STAMP)       ## format, lint, types, layers: what CI checks beside the 
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MAKE) infra
+
+infra: $(STAMP) $(CHECKED) ## what is deployed: its form, and what checkov holds of it
+	@if command -v terraform >/dev/null; then terraform fmt -check -recursive infra; \
+	else echo 'LEFT OUT: terraform fmt; terraform is not on PATH'; fi
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python functions/aws/package.py --templates build/template
+	$(CHECKOV)/bin/checkov --config-file infra/checkov.yaml -d infra
+	$(CHECKOV)/bin/checkov --config-file infra/checkov.yaml -f build/template/sam.json
 
 wheel: $(STAMP)       ## dist/fedspan-*.whl
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
@@ -38,7 +50,7 @@ images: wheel         ## the two container images
 	docker build -f client_image/Dockerfile -t fedspan-client .
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) $(CHECKOV) build dist
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Fedspan needs Python 3.11 or newer, this is %d.%d; name another: make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -46,3 +58,8 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $(STAMP)
+
+$(CHECKED):
+	$(PYTHON) -m venv $(CHECKOV)
+	$(CHECKOV)/bin/python -m pip install --quiet checkov==$(CHECKOV_VERSION)
+	touch $@

@@ -66,6 +66,12 @@ class Tokens:
         return Caller.model_validate({k: v for k, v in claims.items() if k in Caller.model_fields})
 
 
+def bearer(header: str) -> str | None:
+    """The token of an ``Authorization`` header, if it has one."""
+    scheme, _, token = header.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
 def allow_person(caller: Caller, *, at_least: CallerRole) -> None:
     """Raises `NotFound` unless `caller` is a person with this role or a higher one."""
     if caller.role not in PEOPLE or PEOPLE.index(caller.role) < PEOPLE.index(at_least):

@@ -260,10 +260,12 @@ def declared(folder: Path) -> Counter[str]:
 def _default_is_set(count: str, text: str) -> bool:
     """Whether ``var.x ...`` in a count is on without anybody saying so."""
     name = re.search(r"var\.(\w+)", count)
-    default = name and re.search(
+    if name is None:
+        return False
+    default = re.search(
         rf'^variable "{name[1]}" \{{.*?^  default\s+= (\S+)', text, re.DOTALL | re.MULTILINE
     )
-    return bool(default) and default[1] not in ("null", "false", "0")
+    return default is not None and default[1] not in ("null", "false", "0")
 
 
 def sweep_minutes(at: Target) -> float:

@@ -88,6 +88,7 @@ def prices(sweep_minutes: float) -> Mapping[str, Price]:
 _IDLE: Final[Mapping[str, Price]] = {
     "aws_dynamodb_table": _used("on demand; the first 25 GB are free", f"{AWS}/dynamodb/pricing/"),
     "aws_s3_bucket": _used("$0.023 a GB of models", f"{AWS}/s3/pricing/"),
+    "aws_s3_object": _used("the package, some tens of MB", f"{AWS}/s3/pricing/"),
     "aws_ssm_parameter": _used("standard tier", f"{AWS}/systems-manager/pricing/"),
     "aws_lambda_function": _used("by the request", f"{AWS}/lambda/pricing/"),
     "aws_sfn_state_machine": _used("by the transition", f"{AWS}/step-functions/pricing/"),

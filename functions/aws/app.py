@@ -1,13 +1,17 @@
-"""The AWS side: REST for people and machines, a Lambda for each task of the state machine, one
-that places, and one schedule. No logic here: Chalice imports this module in order to package it."""
+"""The AWS side: REST for people and machines behind an authorizer, a Lambda for each task of the
+state machine, one that places, and one schedule. No logic here: Chalice imports this module in
+order to package it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from chalice import Chalice, Rate
+from chalice.app import AuthRequest, AuthResponse
+from chalicelib.guard import REMEMBERED_SECONDS, admitted, guard
 from chalicelib.placing import scored
 from chalicelib.rest import routes
+from chalicelib.rest_credentials import routes as credential_routes
 from chalicelib.tasks import Event, task
 
 from fedspan import logs
@@ -17,6 +21,7 @@ from fedspan.wiring import app as wired
 logs.to_stdout()
 app = Chalice(app_name="fedspan")
 app.register_blueprint(routes)
+app.register_blueprint(credential_routes)
 
 
 @app.lambda_function(name="check")
@@ -97,3 +102,11 @@ def score_placement(event: Event, context: object) -> dict[str, Any]:
 @app.schedule(Rate(1, unit=Rate.MINUTES), name="sweep")
 def sweep_(event: object) -> dict[str, Any]:
     return sweep.sweep(wired())
+
+
+@app.authorizer(name="authorize", ttl_seconds=REMEMBERED_SECONDS)
+def authorize(request: AuthRequest) -> AuthResponse | dict[str, Any]:
+    return admitted(wired(), request)
+
+
+guard(app, authorize)  # last: it closes every route that is there by now

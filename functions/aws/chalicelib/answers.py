@@ -14,11 +14,12 @@ from chalice import Response
 from chalice.app import Request
 from pydantic import BaseModel
 
-from fedspan.access import Caller
+from fedspan.access import Caller, CallerRole, allow_person, bearer
 from fedspan.app import App
 from fedspan.domain.spec import MAX_SPEC_BYTES
 from fedspan.edge import JSON, PROBLEM, a_word, json_body, problem_document, told, whole_number
 from fedspan.errors import FedspanError
+from fedspan.wiring import app
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -50,10 +51,20 @@ def dumped(value: BaseModel) -> dict[str, Any]:
     return value.model_dump(mode="json")
 
 
-def caller(app: App, request: Request) -> Caller:
+def caller(made: App, request: Request) -> Caller:
     """Who calls, by the bearer token."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return app.tokens.read(token.strip() if scheme.lower() == "bearer" else None)
+    return made.tokens.read(bearer(request.headers.get("authorization", "")))
+
+
+def person(request: Request, at_least: CallerRole) -> App:
+    """The app, for a person of this role or a higher one."""
+    made = app()
+    allow_person(caller(made, request), at_least=at_least)
+    return made
+
+
+def dry_run(request: Request) -> bool:
+    return (request.query_params or {}).get("dry_run") == "true"
 
 
 def body(model: type[M], request: Request, most: int = MAX_SPEC_BYTES) -> M:

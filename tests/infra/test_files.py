@@ -1,0 +1,106 @@
+"""What can be said of infra/ without Terraform: that it parses, fits the code, and is priced."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+import hcl2
+import pytest
+
+from fedspan.cli.deploying import declared
+from fedspan.cli.idle_cost import idle, prices
+from fedspan.objects.keys import STAGING
+from fedspan.providers.gcp.policy import PERMISSIONS
+from tests.infra.conftest import INFRA, ROOT
+
+FILES = sorted(INFRA.glob("*/*.tf"))
+
+
+def parsed(file: Path) -> dict[str, Any]:
+    with file.open() as opened:
+        return dict(hcl2.load(opened))
+
+
+def resources(cloud: str) -> list[tuple[str, str, dict[str, Any]]]:
+    """Kind, name and body."""
+    return [
+        (kind.strip('"'), name.strip('"'), body)
+        for file in sorted((INFRA / cloud).glob("*.tf"))
+        for block in parsed(file).get("resource", [])
+        for kind, named in block.items()
+        for name, body in named.items()
+    ]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.name}")
+def test_it_parses(file: Path) -> None:
+    assert parsed(file)
+
+
+@pytest.mark.parametrize("cloud", ["aws", "gcp"])
+def test_every_kind_of_resource_has_a_price(cloud: str) -> None:
+    kinds = {kind for kind, _, _ in resources(cloud)}
+
+    assert kinds - prices(1).keys() == set()
+    assert {
+        one for one in prices(1) if one.startswith({"aws": "aws", "gcp": "google"}[cloud])
+    } == kinds
+
+
+@pytest.mark.parametrize("cloud", ["aws", "gcp"])
+def test_idle_it_costs_less_than_a_dollar_without_any_free_tier(cloud: str) -> None:
+    counts = declared(INFRA / cloud)
+    if cloud == "aws":
+        counts["aws_cloudwatch_metric_alarm"] = 6  # test_terraform counts them
+
+    assert 0 < sum(line.usd for line in idle(counts, sweep_minutes=1)) < 1
+
+
+def test_the_files_count_as_they_would_be_planned() -> None:
+    counted = declared(INFRA / "gcp")
+
+    assert counted["google_cloudfunctions2_function"] == 5
+    assert counted["google_cloud_scheduler_job"] == 0  # sweep_minutes is 0 until somebody says so
+    assert counted["google_storage_bucket"] == 2
+
+
+def test_every_function_deployed_on_google_is_an_entry_point() -> None:
+    main = ast.parse((ROOT / "functions/gcp/main.py").read_text())
+    defined = {node.name for node in main.body if isinstance(node, ast.FunctionDef)}
+    [functions] = [
+        one["functions"]
+        for one in parsed(INFRA / "gcp/functions.tf")["locals"]
+        if "functions" in one
+    ]
+    named = {name.strip('"') for name in functions if not name.startswith("__")}
+
+    assert named == {"check_credential", "score_placement", "machines", "metadata", "sweep"}
+    assert named <= defined
+
+
+def test_googles_role_for_machines_is_the_policy_we_print() -> None:
+    role = json.loads((INFRA / "gcp/machines.json").read_text())
+
+    assert role == sorted(PERMISSIONS)
+
+
+def test_nothing_on_google_is_for_everybody() -> None:
+    text = "\n".join(file.read_text() for file in (INFRA / "gcp").glob("*.tf"))
+    buckets = [body for kind, _, body in resources("gcp") if kind == "google_storage_bucket"]
+
+    assert text.count("allUsers") == 2  # where `callers` refuses it, and says so
+    assert [one["public_access_prevention"].strip('"') for one in buckets] == ["enforced"] * 2
+    assert [one["uniform_bucket_level_access"] for one in buckets] == [True] * 2
+
+
+@pytest.mark.parametrize("cloud", ["aws", "gcp"])
+def test_uploads_that_nobody_finished_and_their_staging_go_by_themselves(cloud: str) -> None:
+    text = (INFRA / cloud / "objects.tf").read_text()
+
+    assert f'"{STAGING}/"' in text
+    assert {"aws": "abort_incomplete_multipart_upload", "gcp": "AbortIncompleteMultipartUpload"}[
+        cloud
+    ] in text
