@@ -50,7 +50,7 @@ def requirements(wheels: Path, project: Path) -> str:
     """What the newest of `wheels`, copied to `project`, needs there."""
     wheel = max(wheels.glob("fedspan-*.whl"), key=lambda file: file.stat().st_mtime)
     shutil.copy(wheel, project)
-    return f"./{wheel.name}[aws]\n{BOUNDS}"
+    return f"./{wheel.name}[aws-lambda]\n{BOUNDS}"
 
 
 def chalice(project: Path, form: str, out: Path) -> str:

@@ -44,7 +44,8 @@ resource "google_cloudfunctions2_function" "each" {
     service_account_email            = google_service_account.function[each.key].email
 
     environment_variables = merge(
-      { FEDSPAN_OWNER = var.name },
+      # What a control plane elsewhere drives, whose jobs are not in our store, is none of `sweep`'s.
+      { FEDSPAN_OWNER = each.key == "machines" ? "${var.name}-remote" : var.name },
       each.value.store ? local.store : {},
       each.value.objects ? local.objects : {},
       each.key == "sweep" ? local.master_key : {},

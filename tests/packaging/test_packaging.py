@@ -80,6 +80,21 @@ def test_the_zip_stays_far_below_lambdas_limit(deployment: Path) -> None:
     assert sum(info.file_size for info in infos) < 150 * 1024 * 1024  # Lambda takes 250 MB
 
 
+def test_the_zip_can_be_uploaded_directly(deployment: Path) -> None:
+    """Lambda takes 50 MB so; boto3, the largest part, is in its runtime already."""
+    assert (deployment / "deployment.zip").stat().st_size < 50_000_000
+    tops = {name.split("/")[0] for name in zipfile.ZipFile(deployment / "deployment.zip").namelist()}
+    assert not tops & {"boto3", "botocore"}
+
+
+def test_the_zip_drives_every_cloud(deployment: Path) -> None:
+    names = zipfile.ZipFile(deployment / "deployment.zip").namelist()
+
+    assert {"openstack/__init__.py", "google/auth/__init__.py", "requests/__init__.py"} <= {*names}
+    assert "obstore/__init__.py" in names
+    assert "cryptography/__init__.py" in names
+
+
 def test_the_zip_holds_what_placement_needs(deployment: Path) -> None:
     names = zipfile.ZipFile(deployment / "deployment.zip").namelist()
 
