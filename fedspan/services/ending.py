@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -14,12 +15,15 @@ from fedspan.domain.events import Level
 from fedspan.domain.jobs import Job, JobState, Outcome, cost_at, move, overrun
 from fedspan.domain.machines import Machine, Role
 from fedspan.errors import ProviderError, tree
+from fedspan.services.asking import at_once
 from fedspan.services.changes import Step, change, event, write_all
 from fedspan.services.linking import client_key, cloud_of
 from fedspan.stores.base import Change
 
 MOST_TEARDOWNS: Final = 120
 """So many looks, a second apart, before the job ends with a warning and the sweep goes on."""
+LONGEST_TEARDOWN_S: Final = 600.0
+"""A look takes longer where clouds are slow to answer."""
 LOST: Final = frozenset({"States.Timeout", "States.HeartbeatTimeout"})
 log = structlog.get_logger()
 
@@ -104,44 +108,81 @@ class Inventory:
 
 def inventory(app: App, job_id: str | None = None) -> Inventory:
     """The machines of a job, or of all, on every cloud. One that is down, or a part of one, hides
-    no other."""
+    no other; nor does one that says what no cloud would, since a stranger may stand behind it."""
+    clouds = dict(app.providers.items())
+    asks = {name: partial(cloud.machines, job_id) for name, cloud in clouds.items()}
     found: list[Machine] = []
     silent: list[str] = []
-    for name, provider in app.providers.items():
-        try:
-            found += provider.machines(job_id)
-        except ProviderError as exc:
-            log.warning("CloudSilent", job=job_id, provider=name, error=str(exc))
-            found += [one for one in exc.found if isinstance(one, Machine)]
+    for name, said in at_once(asks).items():
+        if isinstance(said, Exception):
+            error = f"{type(said).__name__}: {said}"
+            log.warning("CloudSilent", job=job_id, provider=name, error=error)
+            seen = said.found if isinstance(said, ProviderError) else ()
+            found += [one for one in seen if isinstance(one, Machine)]
             silent.append(name)
+        else:
+            found += said
     return Inventory(tuple(found), tuple(silent))
 
 
-def terminate(app: App, machine: Machine) -> bool:
-    """Ask for its end; False when its cloud would not hear it. Others go on being asked."""
-    try:
-        cloud_of(app, machine.offer.provider, f"the end of {machine.id}").terminate(machine)
-    except ProviderError as exc:
-        log.warning("TerminateFailed", job=machine.job, machine=machine.id, error=str(exc))
-        return False
-    return True
+def terminate(app: App, *machines: Machine) -> list[Machine]:
+    """Ask for their end, each cloud by itself; those whose cloud would not hear it. Others go on
+    being asked."""
+    mine: dict[str, list[Machine]] = {}
+    for machine in machines:
+        mine.setdefault(machine.offer.provider, []).append(machine)
+    asks = {name: partial(_ended, app, name, its) for name, its in mine.items()}
+    deaf: list[Machine] = []
+    for name, said in at_once(asks).items():
+        deaf += mine[name] if isinstance(said, Exception) else said
+    return deaf
+
+
+def _ended(app: App, cloud: str, machines: Sequence[Machine]) -> list[Machine]:
+    """Those of one cloud that would not hear it."""
+    deaf = []
+    for machine in machines:
+        try:
+            cloud_of(app, cloud, f"the end of {machine.id}").terminate(machine)
+        except Exception as exc:
+            error = f"{type(exc).__name__}: {exc}"
+            log.warning("TerminateFailed", job=machine.job, machine=machine.id, error=error)
+            deaf.append(machine)
+    return deaf
 
 
 def tear_down(app: App, job_id: str) -> dict[str, object]:
     """Ask for the end of every machine; `status` is ``gone`` once no cloud shows one."""
     job = change(app, job_id, lambda job: _stopping(app, job))
+    needed = _clouds_of(app, job)
     _release(app, job)
-    for machine in inventory(app, job_id).machines:
-        terminate(app, machine)
+    terminate(app, *inventory(app, job_id).machines)
     left = inventory(app, job_id)
-    if not left.silent and all(one.role is not Role.AGGREGATOR for one in left.machines):
+    lost = tuple(name for name in needed if name not in app.providers)
+    left = Inventory(left.machines, (*left.silent, *lost))
+    if _aggregator_is_gone(job, left):
         job = change(app, job_id, lambda job: _stopped(app, job))
     if not left.machines and not left.silent:
         return {"job": job.id, "status": "gone"}
-    if job.teardowns < MOST_TEARDOWNS:
+    waited = (app.now() - job.since).total_seconds()
+    if job.teardowns < MOST_TEARDOWNS and waited < LONGEST_TEARDOWN_S:
         return {"job": job.id, "status": "waiting"}
     _warn_left(app, job, left)
     return {"job": job.id, "status": "abandoned"}
+
+
+def _clouds_of(app: App, job: Job) -> list[str]:
+    """The clouds that may have machines of the job: one without its credential is no empty one."""
+    sites = app.sites.find_all(job.spec.participants).values()
+    mine = [one.value.credential for one in sites if one.value.credential is not None]
+    return [*mine, *([job.aggregator.offer.provider] if job.aggregator else [])]
+
+
+def _aggregator_is_gone(job: Job, left: Inventory) -> bool:
+    """Whether it costs nothing more; that another cloud is silent does not matter."""
+    if job.aggregator is None or job.aggregator.offer.provider in left.silent:
+        return False
+    return all(one.role is not Role.AGGREGATOR for one in left.machines)
 
 
 def _stopping(app: App, job: Job) -> Step:
@@ -186,6 +227,7 @@ def finish(app: App, job_id: str) -> dict[str, object]:
 def _finished(app: App, job: Job) -> Step:
     if job.ended:
         return Step(job)
+    job = _stopped(app, job).job  # what cannot be seen to be gone is settled all the same
     outcome = job.outcome or Outcome(
         state=JobState.FAILED, code="FedspanError", message="ended without an outcome"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from functools import partial
 from typing import Final
 
 import structlog
@@ -25,6 +26,7 @@ from fedspan.domain.spec import JobSpec, Limits, Need, Purchase
 from fedspan.errors import InvalidRequest, NoCapacity, ProviderError
 from fedspan.providers.base import Provider
 from fedspan.services import books
+from fedspan.services.asking import at_once
 from fedspan.services.examine import program_key
 
 log = structlog.get_logger()
@@ -150,13 +152,14 @@ def _offers(app: App, need: Need) -> list[Offer]:
 
 def _asked(providers: Sequence[Provider], need: Need) -> list[Offer]:
     found: list[Offer] = []
-    silent: list[ProviderError] = []
-    for provider in providers:
-        try:
-            found += provider.offers(need)
-        except ProviderError as exc:
-            log.warning("CloudSilent", provider=provider.name, error=str(exc))
-            silent.append(exc)
+    silent: list[Exception] = []
+    asks = {one.name: partial(one.offers, need) for one in providers}
+    for name, said in at_once(asks).items():
+        if isinstance(said, Exception):
+            log.warning("CloudSilent", provider=name, error=f"{type(said).__name__}: {said}")
+            silent.append(said)
+        else:
+            found += said
     if silent and len(silent) == len(providers):
         raise silent[0]
     return found

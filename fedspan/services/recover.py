@@ -21,10 +21,13 @@ def recover(app: App, job_id: str) -> dict[str, object]:
     aggregator, should it come back, is refused."""
     lost = app.jobs.get(job_id).value.epoch
     job = change(app, job_id, lambda job: _next(app, job, lost))
-    for machine in inventory(app, job_id).machines:
-        replaced = machine.role is Role.AGGREGATOR and machine.epoch < job.epoch
-        if replaced or machine.key in _silent_clients(app, job):
-            terminate(app, machine)
+    silent = _silent_clients(app, job)
+    unwanted = [
+        machine
+        for machine in inventory(app, job_id).machines
+        if machine.key in silent or (machine.role is Role.AGGREGATOR and machine.epoch < job.epoch)
+    ]
+    terminate(app, *unwanted)
     return {"job": job.id, "again": job.state is JobState.RECOVERING}
 
 

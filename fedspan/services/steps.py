@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 
 from fedspan.access import Caller, CallerRole
 from fedspan.app import App
 from fedspan.domain.events import Event
 from fedspan.domain.jobs import Aggregator, Job, JobState, Placement, seconds_left
-from fedspan.domain.machines import MachineSpec, Offer, Role, cheapest
+from fedspan.domain.machines import MachineSpec, MachineState, Offer, Role, cheapest
 from fedspan.domain.placements import PlacementAnswer
 from fedspan.domain.places import costing, where
 from fedspan.domain.sites import Site, SiteKind
 from fedspan.domain.waits import Assignment
+from fedspan.errors import CloudUnavailable
+from fedspan.providers.base import Provider
+from fedspan.services.asking import at_once
 from fedspan.services.changes import Step, change, enter, event, past
 from fedspan.services.examine import examine
 from fedspan.services.linking import client_key, cloud_of, provider_of
@@ -29,11 +34,18 @@ def check(app: App, job_id: str) -> dict[str, object]:
     job = enter(app, job_id, JobState.CHECKING)
     if not past(job, JobState.CHECKING):
         _, sites = examine(app, job.spec)
-        for site in sites:
-            if site.kind is not SiteKind.AGENT:
-                _client_offer(app, site)  # known before anything that costs money is started
+        _ask_for_clients(app, sites)
     ending = job.outcome is not None or job.state is JobState.STOPPING or job.ended
     return {"job": job.id, "ending": ending}
+
+
+def _ask_for_clients(app: App, sites: Sequence[Site]) -> None:
+    """Whether the participants' clouds would start their machines: known before anything that
+    costs money is."""
+    ours = [one for one in sites if one.kind is not SiteKind.AGENT]
+    for said in at_once({one.name: partial(_client_offer, app, one) for one in ours}).values():
+        if isinstance(said, Exception):
+            raise said
 
 
 def place(app: App, job_id: str) -> dict[str, object]:
@@ -105,7 +117,7 @@ def launch(app: App, job_id: str) -> dict[str, object]:
         return {"job": job.id, "epoch": job.epoch}
     offer = job.aggregator.offer
     cloud = cloud_of(app, offer.provider, f"aggregator {job.epoch} of job {job.id}")
-    cloud.launch(job_id, _aggregator_machine(app, job, offer))
+    _start(cloud, job_id, _aggregator_machine(app, job, offer))
     change(app, job_id, lambda job: _launched(app, job))
     for name in job.spec.participants:
         site = app.sites.get(name).value
@@ -113,6 +125,15 @@ def launch(app: App, job_id: str) -> dict[str, object]:
         if site.kind is not SiteKind.AGENT:
             _launch_client(app, job, site)
     return {"job": job.id, "epoch": job.epoch}
+
+
+def _start(cloud: Provider, job_id: str, spec: MachineSpec) -> None:
+    """Raises `CloudUnavailable` while what an earlier launch of the key made is still going, and
+    what the cloud says."""
+    made = cloud.launch(job_id, spec)
+    if made.state is MachineState.STOPPED:
+        cloud.terminate(made)
+        raise CloudUnavailable(f"the old machine {made.id} is still going; try again")
 
 
 def _assign(app: App, job: Job, site: str) -> None:
@@ -168,7 +189,7 @@ def _launch_client(app: App, job: Job, site: Site) -> None:
         "OMP_NUM_THREADS": str(site.need.vcpus),
     }
     spec = MachineSpec(key=key, role=Role.CLIENT, epoch=1, offer=offer, environment=environment)
-    provider.launch(job.id, spec)
+    _start(provider, job.id, spec)
 
 
 def _client_offer(app: App, site: Site) -> Offer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 from fedspan.app import App
 from fedspan.domain.jobs import Job
@@ -13,6 +13,8 @@ from fedspan.errors import Conflict, InvalidRequest
 from fedspan.services.changes import event
 from fedspan.services.examine import examine, program_key
 from fedspan.services.placements import check_place
+
+CLOUD_BOOT_SECONDS: Final = 600.0
 
 
 def submit(app: App, spec: JobSpec, *, key: str | None = None, dry_run: bool = False) -> Job:
@@ -78,7 +80,9 @@ def execution_name(job: Job) -> str:
 
 def execution_input(app: App, job: Job) -> dict[str, Any]:
     """What the state machine is started with: the job, and how long its waits last (seconds)."""
-    boot, lost = math.ceil(app.settings.boot_seconds), math.ceil(app.settings.lost_seconds)
+    lost = math.ceil(app.settings.lost_seconds)
+    here_only = {*app.providers} <= {"local"}  # elsewhere a machine boots, and pulls an image
+    boot = math.ceil(max(app.settings.boot_seconds, 0 if here_only else CLOUD_BOOT_SECONDS))
     return {
         "job": job.id,
         "attempt": job.attempt,

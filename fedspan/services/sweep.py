@@ -43,7 +43,7 @@ def _swept(app: App, machine: Machine) -> str:
     found = app.jobs.find(machine.job)
     job = found.value if found else None
     if job is None or _unwanted(machine, job):
-        return "removed" if terminate(app, machine) else "stuck"
+        return "stuck" if terminate(app, machine) else "removed"
     if _died(machine, job):
         waits.fail(app, job, "AggregatorLost", f"machine {machine.id} has ended")
         return "lost"

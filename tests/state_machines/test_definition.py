@@ -22,6 +22,7 @@ TASKS = {name: state for name, state in STATES.items() if state["Type"] == "Task
 RESERVED = {"States.ALL", "States.Timeout", "States.HeartbeatTimeout"}
 # https://docs.aws.amazon.com/step-functions/latest/dg/sfn-best-practices.html
 LAMBDA_IS_AWAY = {
+    "Lambda.Unknown",  # its time or memory was up
     "Lambda.ServiceException",
     "Lambda.AWSLambdaException",
     "Lambda.SdkClientException",

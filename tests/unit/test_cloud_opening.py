@@ -43,7 +43,7 @@ def test_a_credential_opens_its_own_cloud_without_a_call(told: Registration, rol
 
 @pytest.mark.parametrize("cloud", Cloud)
 def test_each_cloud_has_a_policy_that_is_json(cloud: Cloud) -> None:
-    policy = policy_of(cloud)
+    policy = policy_of(cloud, "fedspan")
 
     assert json.loads(json.dumps(policy)) == policy != {}
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from fedspan.domain.credentials import Cloud, Credential, Examination, Identity
-from fedspan.domain.machines import MachineSpec, Offer, Role
+from fedspan.domain.machines import MachineSpec, MachineState, Offer, Role
 from fedspan.domain.measurements import Question
 from fedspan.domain.sites import Site, SiteKind
 from fedspan.domain.spec import Need
@@ -26,7 +26,7 @@ from fedspan.services.measure import ask
 from fedspan.services.placements import place_job
 from fedspan.services.report_site import report_site
 from fedspan.services.sites import register_site
-from fedspan.services.submit import submit
+from fedspan.services.submit import execution_input, submit
 from fedspan.services.sweep import clear
 from fedspan.settings import Settings
 from tests.support.world import dataset, site_says, spec, with_sites, world
@@ -249,3 +249,80 @@ def test_the_machine_of_a_site_in_a_cloud_measures_for_it(tmp_path):
 
     assert told.measure is not None
     assert told.measure.regions == ("aws:eu-west-1",)
+
+
+def under_way(folder, **more):
+    """A job in a private and a public cloud whose machines run."""
+    aws, private = clouds()
+    here = a_world(folder, aws, private)
+    job = with_one_in_a_cloud(here.app, **more)
+    for step in (steps.check, steps.place, steps.launch):
+        step(here.app, job.id)
+    return here, job, aws, private
+
+
+@pytest.mark.parametrize(
+    "nonsense", [KeyError("url"), InvalidRequest("no Keystone there"), ValueError("not JSON")]
+)
+def test_a_cloud_that_talks_nonsense_keeps_no_other_machine_alive(tmp_path, nonsense):
+    here, job, aws, private = under_way(tmp_path)
+    ending.give_up(here.app, job.id, {"Error": "JobCancelled"})
+    private.fail_next = nonsense
+    ending.tear_down(here.app, job.id)
+
+    assert aws.machines(job.id) == []
+
+
+def test_an_aggregator_that_is_gone_is_settled_whatever_other_clouds_say(tmp_path):
+    here, job, _aws, private = under_way(tmp_path)
+    here.clock.tick(3600)
+    ending.give_up(here.app, job.id, {"Error": "JobCancelled"})
+    private.machines = lambda job=None: (_ for _ in ()).throw(CloudUnavailable("away"))
+    answer = ending.tear_down(here.app, job.id)
+    found = here.app.jobs.get(job.id).value
+
+    assert answer["status"] == "waiting"
+    assert found.aggregator.stopped is not None
+    assert found.cost == 96_000
+
+
+def test_a_cloud_whose_credential_is_gone_is_not_taken_for_empty(tmp_path):
+    here, job, _aws, _private = under_way(tmp_path)
+    ending.give_up(here.app, job.id, {"Error": "JobCancelled"})
+    del here.app.providers["clinic"]
+
+    assert ending.tear_down(here.app, job.id)["status"] == "waiting"
+
+
+def test_a_tear_down_ends_when_clouds_stay_silent(tmp_path):
+    here, job, _aws, _private = under_way(tmp_path)
+    ending.give_up(here.app, job.id, {"Error": "JobCancelled"})
+    del here.app.providers["clinic"]
+    ending.tear_down(here.app, job.id)
+    here.clock.tick(ending.LONGEST_TEARDOWN_S)
+
+    assert ending.tear_down(here.app, job.id)["status"] == "abandoned"
+    assert "cloud clinic" in [one for _, one in here.app.events.all(job.id)][-1].message
+
+
+def test_a_machine_that_is_on_its_way_out_is_launched_anew(tmp_path):
+    """A launch finds the old one by its key while its cloud is still ending it."""
+    here, job, _aws, private = under_way(tmp_path)
+    [old] = private.machines(job.id)
+    private.stop(old)
+
+    with pytest.raises(CloudUnavailable, match="is still going; try again"):
+        steps.launch(here.app, job.id)
+    steps.launch(here.app, job.id)
+    [new] = private.machines(job.id)
+    assert new.state is MachineState.RUNNING
+
+
+def test_machines_in_clouds_are_given_time_to_boot(tmp_path):
+    aws, private = clouds()
+    far, near = a_world(tmp_path / "far", aws, private), world(tmp_path / "near")
+    job = with_one_in_a_cloud(far.app)
+    with_sites(near.app)
+
+    assert execution_input(far.app, job)["silence_seconds"] == 600
+    assert execution_input(near.app, submit(near.app, spec()))["silence_seconds"] == 60
