@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fedspan.app import App
 from fedspan.domain.layers import architecture
 from fedspan.domain.parsing import nearest, refused
-from fedspan.domain.sites import Dataset, Site
+from fedspan.domain.sites import Dataset, Site, SiteKind
 from fedspan.domain.spec import JobSpec
 from fedspan.errors import InvalidRequest
 
@@ -29,6 +29,7 @@ def examine(app: App, spec: JobSpec) -> tuple[Schema, list[Site]]:
         InvalidModel: layers that do not fit the data.
     """
     sites = _participants(app, spec)
+    _could_call_back(app, sites)
     schema = _agreed(spec, [(site, _offered(site, spec)) for site in sites])
     if spec.data.positive is not None and spec.data.positive not in schema.classes:
         hint = nearest(spec.data.positive, schema.classes)
@@ -38,6 +39,25 @@ def examine(app: App, spec: JobSpec) -> tuple[Schema, list[Site]]:
     elif not spec.model.sha256:
         raise InvalidRequest("model.file: upload the file first, then name it by its sha256")
     return schema, sites
+
+
+def out_of_reach(app: App) -> str:
+    """Why machines in clouds could not work for this control plane; empty when they could."""
+    settings = app.settings
+    if settings.reached_from_afar:
+        return ""
+    return (
+        "machines in clouds could not call this control plane, or keep what they make: "
+        f"FEDSPAN_API_URL is {settings.api_url}, FEDSPAN_OBJECTS_URL "
+        f"{settings.objects_url or 'not set'}; give both a public value"
+    )
+
+
+def _could_call_back(app: App, sites: Sequence[Site]) -> None:
+    far = [one.name for one in sites if one.kind is SiteKind.OPENSTACK]
+    why = out_of_reach(app)
+    if far and why:
+        raise InvalidRequest(f"participants: {', '.join(far)}: {why}")
 
 
 def program_key(sha256: str) -> str:

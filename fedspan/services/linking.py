@@ -13,7 +13,7 @@ from fedspan.providers.base import Provider
 
 
 def client_key(job_id: str, site: str) -> str:
-    """The machine that Fedspan starts for `site` in a job, where the site is of kind local."""
+    """The machine of `site` in a job, where Fedspan starts it: here, or in its private cloud."""
     return f"{job_id}-client-{site}"
 
 

@@ -21,13 +21,13 @@ from fedspan.domain.placements import (
     PlacementAnswer,
     PlacementQuestion,
 )
-from fedspan.domain.sites import Site
+from fedspan.domain.sites import Site, SiteKind
 from fedspan.domain.spec import JobSpec, Limits, Need, Purchase
 from fedspan.errors import InvalidRequest, NoCapacity, ProviderError
 from fedspan.providers.base import Provider
 from fedspan.services import books
 from fedspan.services.asking import at_once
-from fedspan.services.examine import program_key
+from fedspan.services.examine import out_of_reach, program_key
 
 log = structlog.get_logger()
 SHOWN: Final = 10
@@ -79,9 +79,11 @@ def place_job(app: App, job: Job) -> PlacementAnswer:
     passed = overrun(job, app.now())
     if passed is not None:
         raise passed
-    offers = _offers(app, job.spec.aggregator.need)
+    offers = _offers(app, job.spec)
     if not offers:
-        raise NoCapacity(_nothing_offered(app))
+        raise NoCapacity(
+            "no provider offers any machine just now; try again later" + passed_over(app)
+        )
     return _among_offers(
         app,
         job.spec,
@@ -100,7 +102,7 @@ def check_place(app: App, spec: JobSpec) -> None:
         InvalidRequest, NoCapacity: as placing it would.
     """
     try:
-        offers = _offers(app, spec.aggregator.need)
+        offers = _offers(app, spec)
     except ProviderError:
         return
     if offers:
@@ -134,19 +136,20 @@ def _among_offers(
         limit=SHOWN,
     )
     if answer.conflict is not None:
-        raise NoCapacity(answer.explanation)
+        raise NoCapacity(answer.explanation + passed_over(app))
     return answer
 
 
-def _offers(app: App, need: Need) -> list[Offer]:
+def _offers(app: App, spec: JobSpec) -> list[Offer]:
     """What fits; if nothing does, what there is, so that it can be told what it lacks. A cloud that
     does not answer offers nothing, unless it is the only one.
 
     Raises:
         ProviderError: none answers.
     """
-    providers = [one for one in app.providers.values() if _could_aggregate(app, one)]
-    fitting = _asked(providers, need)
+    sites = list(_sites(app, spec.participants).values())
+    providers = [one for one in app.providers.values() if _could_aggregate(app, one, sites)]
+    fitting = _asked(providers, spec.aggregator.need)
     return fitting or _asked(providers, ANY)
 
 
@@ -165,19 +168,26 @@ def _asked(providers: Sequence[Provider], need: Need) -> list[Offer]:
     return found
 
 
-def _could_aggregate(app: App, provider: Provider) -> bool:
+def _could_aggregate(app: App, provider: Provider, sites: Sequence[Site]) -> bool:
     able = provider.capabilities
-    return Role.AGGREGATOR in able.roles and (able.here or app.settings.reached_from_afar)
+    if Role.AGGREGATOR not in able.roles:
+        return False
+    return _all_near(app, sites) if able.here else app.settings.reached_from_afar
 
 
-def _nothing_offered(app: App) -> str:
-    if app.providers and not any(_could_aggregate(app, one) for one in app.providers.values()):
-        return (
-            "no provider here runs aggregators that could reach this control plane: "
-            f"FEDSPAN_API_URL is {app.settings.api_url}, FEDSPAN_OBJECTS_URL "
-            f"{app.settings.objects_url or 'not set'}; machines in clouds need public ones"
-        )
-    return "no provider offers any machine just now; try again later"
+def _all_near(app: App, sites: Sequence[Site]) -> bool:
+    """Whether all participants reach an aggregator on this computer, which has no public address.
+    On test clouds they do; an agent that calls the API on loopback is here too."""
+    near = {SiteKind.LOCAL} if app.settings.reached_from_afar else {SiteKind.LOCAL, SiteKind.AGENT}
+    return app.settings.allow_loopback or all(one.kind in near for one in sites)
+
+
+def passed_over(app: App) -> str:
+    """A remark on the clouds that were not asked, where there are any."""
+    roles = [one.capabilities for one in app.providers.values()]
+    far = any(Role.AGGREGATOR in able.roles and not able.here for able in roles)
+    why = out_of_reach(app) if far else ""
+    return f". Clouds were passed over: {why}" if why else ""
 
 
 def offer_of(candidate: Candidate) -> Offer:

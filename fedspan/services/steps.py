@@ -23,7 +23,7 @@ from fedspan.services.asking import at_once
 from fedspan.services.changes import Step, change, enter, event, past
 from fedspan.services.examine import examine
 from fedspan.services.linking import client_key, cloud_of, provider_of
-from fedspan.services.placements import offer_of, place_job
+from fedspan.services.placements import offer_of, passed_over, place_job
 
 TOKEN_LIFETIME = timedelta(days=8)
 """Longer than any deadline: a machine cannot renew its token."""
@@ -106,6 +106,7 @@ def taken(app: App, job: Job, index: int, offer: Offer) -> tuple[Job, tuple[Even
     )
     candidate = placement.answer.candidates[index]
     message = f"aggregator {job.epoch} goes to {where(candidate)}; {costing(candidate)}"
+    message += passed_over(app)
     return placed, (event(app, job, "AggregatorPlaced", message),)
 
 

@@ -119,6 +119,41 @@ def test_no_aggregator_goes_where_it_could_not_call_back(tmp_path, settings):
         place_job(here.app, job)
 
 
+def test_why_a_cloud_was_passed_over_is_told_where_this_computer_takes_its_place(tmp_path):
+    aws, near = clouds()[0], MemoryProvider(lambda: NOW, "local")
+    here = a_world(tmp_path, aws, near, allow_loopback=False, api_url="http://127.0.0.1:8470")
+    placeable(here.app)
+    job = submit(here.app, spec())
+    steps.check(here.app, job.id)
+    steps.place(here.app, job.id)
+    said = [one.message for _, one in here.app.events.all(job.id)]
+
+    assert "Clouds were passed over" in said[-1]
+    with pytest.raises(NoCapacity, match="FEDSPAN_API_URL is http:"):
+        submit(here.app, spec(aggregator={"regions": {"allow": ["aws"]}}))
+
+
+def test_this_computer_aggregates_for_nobody_in_a_cloud(tmp_path):
+    """Its aggregator listens on loopback."""
+    aws, private = clouds()
+    near = MemoryProvider(lambda: NOW, "local")
+    public = {"api_url": "https://api.example.org", "objects_url": "s3://bucket"}
+    here = a_world(tmp_path, aws, private, near, allow_loopback=False, **public)
+    job = with_one_in_a_cloud(here.app)
+
+    assert {one.provider for one in place_job(here.app, job).candidates} == {"aws"}
+
+
+def test_machines_that_could_not_call_back_are_not_started(tmp_path):
+    aws, private = clouds()
+    far = {"allow_loopback": False, "api_url": "http://127.0.0.1:8470"}
+    here = a_world(tmp_path, aws, private, MemoryProvider(lambda: NOW, "local"), **far)
+
+    with pytest.raises(InvalidRequest, match="participants: busan: machines in clouds could not"):
+        with_one_in_a_cloud(here.app)
+    assert here.app.jobs.list() == []
+
+
 def test_one_goes_to_a_cloud_from_a_control_plane_that_it_can_call(tmp_path):
     aws, _ = clouds()
     public = {"api_url": "https://api.example.org", "objects_url": "s3://bucket"}
