@@ -2,11 +2,15 @@
 
 The package is layered; every import points inward (``lint-imports`` proves it):
 
-    cli, local       the ``fedspan`` command and the embedded default
+    cli              the ``fedspan`` command
+    local            the embedded default: everything on one machine
     wiring, flower   which parts are real; the Flower side of aggregator and client
-    services, app    one use case a file, and all that a use case may touch
+    services         one use case a file
+    app, absent      all that a use case may touch; parts an installation does without
     learning         tensors: building, training and exporting models
-    stores, objects, providers, executions, access     edges: each only translates
+    stores, objects, providers, executions, keys, prices, access     edges: each only translates
+    placement        where a job runs best, by the book of prices
+    settings, edge, logs, late, probing, extras     what a process is told, says and waits for
     domain, errors   pure values and rules
 """
 

@@ -5,7 +5,6 @@ Importing it needs nothing; `app` and `app_on_gcp` build when a handler first as
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import secrets
@@ -31,6 +30,7 @@ from fedspan.late import late
 from fedspan.objects.base import Objects
 from fedspan.objects.grants import open_grants
 from fedspan.objects.opening import open_objects
+from fedspan.providers.addresses import METADATA_NAMES, metadata
 from fedspan.providers.base import Clouds, Provider, Surroundings
 from fedspan.settings import Settings
 from fedspan.stores.base import Store
@@ -95,6 +95,18 @@ def surroundings(settings: Settings, objects: Callable[[], Objects], cloud: Clou
     )
 
 
+def master_key(settings: Settings) -> MasterKey:
+    """The key that all secrets are sealed under, at its cloud's endpoint. Raises what `open_key`
+    does."""
+    if not settings.master_key:
+        return NoKeys()
+    return open_key(
+        settings.master_key,
+        aws_endpoint=settings.aws_endpoint,
+        gcp_endpoint=settings.gcp_endpoint,
+    )
+
+
 def _tagged(image: str) -> str:
     """Without a tag of its own, the image of this version."""
     return image if ":" in image.rpartition("/")[2] else f"{image}:{__version__}"
@@ -117,12 +129,14 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def post(url: str, document: dict[str, Any]) -> None:
-    """JSON to a webhook. Raises `OSError` when it cannot be delivered, which a link-local address
-    never can: there a cloud answers with the machine's own credentials."""
-    host = urlsplit(url).hostname or ""
-    for *_, address in socket.getaddrinfo(host, None):
-        if ipaddress.ip_address(str(address[0]).partition("%")[0]).is_link_local:
-            raise OSError(f"{host} is link-local")
+    """JSON to a webhook. Raises `OSError` when it cannot be delivered, which it never can be to
+    where a cloud answers with the machine's own credentials: link-local and metadata addresses."""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    if host in METADATA_NAMES:
+        raise OSError(f"{host} is a cloud's metadata service")
+    for *_, found in socket.getaddrinfo(host, None):
+        if why := metadata(str(found[0])):
+            raise OSError(f"{host} is {why}")
     request = urllib.request.Request(
         url, json.dumps(document).encode(), {"Content-Type": "application/json"}
     )
@@ -134,7 +148,7 @@ def post(url: str, document: dict[str, Any]) -> None:
 def _on_aws() -> App:
     settings = Settings.from_env(os.environ)
     store, objects = open_store(settings.store_url), open_objects(settings.objects_url)
-    keys = open_key(settings.master_key) if settings.master_key else NoKeys()
+    keys = master_key(settings)
     made = clouds(settings, lambda: objects)
     return App(
         settings=settings,
@@ -173,7 +187,7 @@ def _on_gcp() -> App:
     objects = (
         late(lambda: open_objects(settings.objects_url)) if settings.objects_url else NoObjects()
     )
-    keys = late(lambda: _google_key(settings)) if settings.master_key else NoKeys()
+    keys = late(lambda: master_key(settings))
     reached = late(lambda: clouds(settings, lambda: objects))
     own = {"gcp": late(lambda: _ambient(settings, objects))}
     return App(
@@ -190,10 +204,6 @@ def _on_gcp() -> App:
         new_id=new_id,
         post=post,
     )
-
-
-def _google_key(settings: Settings) -> MasterKey:
-    return open_key(settings.master_key, gcp_endpoint=settings.gcp_endpoint)
 
 
 def _ambient(settings: Settings, objects: Objects) -> Provider:

@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from fedspan.errors import InvalidRequest, ProviderError
+from fedspan.extras import needed
 from fedspan.keys.base import MasterKey
 
 AWS_KEY: Final = re.compile(r"arn:aws[a-z-]*:kms:([a-z0-9-]+):\d{12}:(?:key|alias)/[\w/-]+")
@@ -20,10 +21,11 @@ SCOPE: Final = "https://www.googleapis.com/auth/cloudkms"
 
 def open_key(setting: str, *, aws_endpoint: str = "", gcp_endpoint: str = "") -> MasterKey:
     """The key that `setting` names: an AWS KMS key's ARN or alias, a Cloud KMS key's full name, or
-    a file (an absolute path or file:// URL), made on first use.
+    a file (an absolute path or file:// URL), which `MasterKey.prepare` makes.
 
     Raises:
         InvalidRequest: none of these. ProviderError: nothing here may call Google.
+        Unsupported: its SDK is not installed.
     """
     if AWS_KEY.fullmatch(setting) or AWS_ALIAS.fullmatch(setting):
         return _kms(setting, aws_endpoint)
@@ -42,11 +44,11 @@ def open_key(setting: str, *, aws_endpoint: str = "", gcp_endpoint: str = "") ->
 
 
 def _kms(key_id: str, endpoint: str) -> MasterKey:
-    import boto3
-    from botocore.config import Config
+    with needed("AWS KMS", "aws"):
+        import boto3
+        from botocore.config import Config
 
-    from fedspan.keys.kms import KmsKey
-
+        from fedspan.keys.kms import KmsKey
     told = AWS_KEY.fullmatch(key_id)
     config = Config(connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 2})
     client = boto3.client(
@@ -56,12 +58,12 @@ def _kms(key_id: str, endpoint: str) -> MasterKey:
 
 
 def _cloud_kms(name: str, endpoint: str) -> MasterKey:
-    import google.auth
-    from google.auth.exceptions import DefaultCredentialsError
-    from google.auth.transport.requests import AuthorizedSession
+    with needed("Cloud KMS", "gcp"):
+        import google.auth
+        from google.auth.exceptions import DefaultCredentialsError
+        from google.auth.transport.requests import AuthorizedSession
 
-    from fedspan.keys.cloudkms import ENDPOINT, CloudKmsKey
-
+        from fedspan.keys.cloudkms import ENDPOINT, CloudKmsKey
     try:
         credentials, _ = google.auth.default(scopes=[SCOPE])
     except DefaultCredentialsError as exc:

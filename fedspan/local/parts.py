@@ -14,7 +14,6 @@ from fedspan.access import Tokens
 from fedspan.app import App
 from fedspan.domain.machines import Role
 from fedspan.executions.base import Executions
-from fedspan.keys.opening import open_key
 from fedspan.local.assets import asset
 from fedspan.local.home import Home
 from fedspan.objects.grants import open_grants
@@ -68,11 +67,7 @@ def opened(
     store = _store(home, settings)
     try:
         clouds = wiring.clouds(settings, lambda: open_objects(settings.objects_url))
-        keys = open_key(
-            settings.master_key,
-            aws_endpoint=settings.aws_endpoint,
-            gcp_endpoint=settings.gcp_endpoint,
-        )
+        keys = wiring.master_key(settings)
         local: Mapping[str, Provider] = {"local": _this_computer(home)}
         yield App(
             settings=settings,

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from fedspan.errors import InvalidRequest
+from fedspan.extras import needed
 from fedspan.objects.base import Objects
 from fedspan.objects.granted import granted
 from fedspan.objects.keys import check_key
@@ -22,6 +23,7 @@ def open_objects(url: str, **options: Any) -> Objects:
     Raises:
         InvalidRequest: none of the three.
         StoreUnavailable: nothing has been granted yet.
+        Unsupported: obstore is not installed.
     """
     parts = urlsplit(url)
     # The message does not repeat the URL: somebody may have put a password into it.
@@ -34,12 +36,12 @@ def open_objects(url: str, **options: Any) -> Objects:
             return FolderObjects(Path(unquote(parts.path)))
         # obstore loads only where it is needed.
         case "s3" if parts.netloc:
-            from fedspan.objects.s3 import s3_objects
-
+            with needed("s3://", "aws"):
+                from fedspan.objects.s3 import s3_objects
             return s3_objects(parts.netloc, _prefix(parts.path), **granted().s3() | options)
         case "gs" if parts.netloc:
-            from fedspan.objects.gcs import gcs_objects
-
+            with needed("gs://", "gcp"):
+                from fedspan.objects.gcs import gcs_objects
             return gcs_objects(parts.netloc, _prefix(parts.path), **granted().gcs() | options)
         case scheme:
             known = "file:///folder, s3://bucket/prefix or gs://bucket/prefix"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -16,7 +15,7 @@ from fedspan.domain.credentials import (
     Policy,
     Secret,
 )
-from fedspan.errors import Unsupported
+from fedspan.extras import needed
 from fedspan.providers.base import Provider, Surroundings
 
 
@@ -28,7 +27,7 @@ class OpenClouds:
 
     def examine(self, secret: Secret) -> Examination:
         around = self.around(secret.provider)
-        with sdk_of(secret.provider):
+        with needed(secret.provider, secret.provider):
             match secret:
                 case AwsSecret():
                     from fedspan.providers.aws.check import examine as examine_aws
@@ -47,7 +46,7 @@ class OpenClouds:
 
     def provider(self, name: str, secret: Secret) -> Provider:
         around = self.around(secret.provider)
-        with sdk_of(secret.provider):
+        with needed(secret.provider, secret.provider):
             match secret:
                 case AwsSecret():
                     from fedspan.providers.aws.machines import AwsProvider
@@ -68,7 +67,7 @@ class OpenClouds:
 def policy_of(cloud: Cloud, owner: str) -> Policy:
     """The least a credential of `cloud` must be allowed, in the form the cloud takes. Where the
     cloud can tell, it holds for what is marked as `owner`'s only."""
-    with sdk_of(cloud):
+    with needed(cloud, cloud):
         match cloud:
             case Cloud.AWS:
                 from fedspan.providers.aws.policy import policy as aws
@@ -84,16 +83,3 @@ def policy_of(cloud: Cloud, owner: str) -> Policy:
                 return openstack()
             case _:
                 assert_never(cloud)
-
-
-@contextmanager
-def sdk_of(cloud: Cloud) -> Iterator[None]:
-    """Raises `Unsupported` where the extra of `cloud` is not installed."""
-    try:
-        yield
-    except ModuleNotFoundError as exc:
-        if (exc.name or "fedspan").partition(".")[0] == "fedspan":
-            raise  # a fault of ours
-        raise Unsupported(
-            f"{cloud} needs {exc.name}, which is not installed: pip install 'fedspan[{cloud}]'"
-        ) from exc

@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from fedspan.errors import InvalidRequest
+from fedspan.extras import needed
 from fedspan.stores.base import Store
 
 KNOWN = "dynamodb://TABLE or firestore://PROJECT[/DATABASE]"
@@ -17,6 +18,7 @@ def open_store(url: str) -> Store:
     Raises:
         InvalidRequest: it is no such URL.
         StoreError: Google's usual places have no credentials.
+        Unsupported: its SDK is not installed.
     """
     parts = urlsplit(url)
     path = parts.path.strip("/")
@@ -26,16 +28,16 @@ def open_store(url: str) -> Store:
     # An SDK loads with the adapter that needs it.
     match parts.scheme:
         case "dynamodb" if parts.netloc and not path:
-            import boto3
+            with needed("dynamodb://", "aws"):
+                import boto3
 
-            from fedspan.stores.dynamodb import DynamoStore
-
+                from fedspan.stores.dynamodb import DynamoStore
             return DynamoStore(boto3.client("dynamodb"), parts.netloc)
         case "firestore" if parts.netloc and "/" not in path:
-            from google.cloud.firestore import Client
+            with needed("firestore://", "gcp"):
+                from google.cloud.firestore import Client
 
-            from fedspan.stores.firestore import FirestoreStore, translated
-
+                from fedspan.stores.firestore import FirestoreStore, translated
             with translated("open"):
                 return FirestoreStore(Client(project=parts.netloc, database=path or None))
         case scheme:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import boto3
+import pytest
 
 from fedspan.local.hospitals import write_hospitals
 from fedspan.stores.dynamodb import create_table
@@ -98,8 +98,9 @@ class Stage:
 @contextmanager
 def staged(folder: Path, say: Callable[[str], None]) -> Iterator[Stage]:
     """All clouds, up and furnished, while the block runs."""
-    os.environ["FEDSPAN_TEST_BOOT"] = shlex.join(booting({}))
     with ExitStack() as stack:
+        environment = stack.enter_context(pytest.MonkeyPatch.context())
+        environment.setenv("FEDSPAN_TEST_BOOT", shlex.join(booting({})))
         say("starting OpenStack")
         state = folder / "openstack"
         openstack = plane.up(state)

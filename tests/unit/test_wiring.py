@@ -56,9 +56,27 @@ def test_a_redirect_is_not_followed(hook: str) -> None:
     assert len(Hook.heard) == 1
 
 
-@pytest.mark.parametrize("host", ["169.254.169.254", "[fe80::1]"])
-def test_a_clouds_own_metadata_address_is_never_asked(host: str) -> None:
+@pytest.mark.parametrize(
+    "host",
+    [
+        "169.254.169.254",
+        "2852039166",
+        "[fe80::1]",
+        "[::ffff:169.254.169.254]",
+        "[::169.254.169.254]",
+        "[64:ff9b::a9fe:a9fe]",
+    ],
+)
+def test_a_link_local_address_is_never_asked(host: str) -> None:
     with pytest.raises(OSError, match="link-local"):
+        wiring.post(f"http://{host}/latest", {})
+
+
+@pytest.mark.parametrize(
+    "host", ["[fd00:ec2::254]", "100.100.100.200", "168.63.129.16", "Metadata.google.internal."]
+)
+def test_a_clouds_own_metadata_service_is_never_asked(host: str) -> None:
+    with pytest.raises(OSError, match="a cloud's metadata service"):
         wiring.post(f"http://{host}/latest", {})
 
 
