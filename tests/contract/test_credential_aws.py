@@ -24,7 +24,7 @@ from fedspan.providers.aws.check import examine
 from fedspan.providers.aws.policy import PASS_ROLE, PURPOSES, policy
 from tests.clouds.aws import accounts
 from tests.clouds.aws.wire import Fault, Wire, refusal
-from tests.contract.test_provider_aws import SSH_KEY, spec, swept
+from tests.contract.test_provider_aws import SSH_KEY, spec, swept, told
 
 WITHOUT_DOING_IT = {"iam:CreateServiceLinkedRole"}
 """AWS does not tell of these, and EC2 asks for them itself."""
@@ -148,11 +148,12 @@ def test_nothing_is_proved_by_a_probe_that_is_not_found(aws_wire: Wire) -> None:
 
 
 def test_an_action_that_cannot_be_asked_is_a_note(aws_wire: Wire) -> None:
-    aws_wire.instead["CreateSecurityGroup"] = [refusal("VPCIdNotSpecified")]
+    aws_wire.instead["CreateSecurityGroup"] = [refusal("SomethingNew")] * 3
     found = examined(aws_wire.url)
 
     assert found.missing == ()
-    assert any("VPCIdNotSpecified" in note for note in found.notes)
+    assert found.regions == accounts.REGIONS
+    assert any("SomethingNew" in note for note in found.notes)
 
 
 def test_the_check_makes_nothing(moto_url: str, aws_client: Callable[..., Any]) -> None:
@@ -212,8 +213,7 @@ def test_what_is_wrong_with_a_credential_is_said_plainly(
 
 @pytest.mark.parametrize("code", ["OptInRequired", "AuthFailure"])
 def test_a_region_that_was_disabled_is_told_as_what_may_be_wrong(aws_wire: Wire, code: str) -> None:
-    dry = refusal("DryRunOperation", 412)
-    aws_wire.instead["DescribeInstances"] = [dry, refusal(code, 401)]
+    aws_wire.instead["DescribeInstances"] = [refusal(code, 401)]
 
     with pytest.raises(ProviderError, match="the region is not enabled"):
         examined(aws_wire.url)
@@ -248,13 +248,84 @@ def test_a_region_that_is_not_enabled_is_refused_with_where_to_enable_it(aws_wir
         examined(aws_wire.url)
 
 
-def test_a_region_an_organisation_forbids_is_left_out_with_a_note(aws_wire: Wire) -> None:
-    aws_wire.closed.add("eu-west-1")
-    found = examined(aws_wire.url)
+class TestRegionsThatCannotBeUsed:
+    @pytest.mark.parametrize(("closed", "left"), [accounts.REGIONS, accounts.REGIONS[::-1]])
+    def test_one_an_organisation_forbids_is_left_out_with_a_note(
+        self, aws_wire: Wire, closed: str, left: str
+    ) -> None:
+        aws_wire.closed.add(closed)
+        found = examined(aws_wire.url)
 
-    assert found.regions == ("us-east-1",)
-    assert found.missing == ()
-    assert [n for n in found.notes if "may not be used in eu-west-1: register" in n]
+        assert found.regions == (left,)
+        assert found.missing == ()
+        assert found.notes == (f"may not be used in {closed}: left out",)
+
+    def test_machines_are_listed_in_what_is_left(self, aws_wire: Wire) -> None:
+        aws_wire.closed.add("eu-west-1")
+        left = examined(aws_wire.url).regions
+        cloud = accounts.provider(
+            aws_wire.url, accounts.SECRET.model_copy(update={"regions": left})
+        )
+
+        assert list(cloud.machines()) == []
+        cloud.close()
+
+    def test_an_organisation_that_forbids_all_denies(self, aws_wire: Wire) -> None:
+        aws_wire.closed.update(accounts.REGIONS)
+
+        with pytest.raises(Denied, match="forbids eu-west-1, us-east-1: name regions"):
+            examined(aws_wire.url)
+
+    def test_an_organisation_that_forbids_to_ask_for_regions_denies_where_none_is_named(
+        self, aws_wire: Wire
+    ) -> None:
+        aws_wire.closed.add("us-east-1")
+
+        with pytest.raises(Denied, match="forbids us-east-1: name regions"):
+            examined(aws_wire.url, accounts.SECRET.model_copy(update={"regions": ()}))
+
+    @pytest.mark.parametrize(("bare", "left"), [accounts.REGIONS, accounts.REGIONS[::-1]])
+    def test_one_without_a_default_vpc_is_left_out_with_what_would_help(
+        self, aws_wire: Wire, bare: str, left: str
+    ) -> None:
+        aws_wire.bare.add(bare)
+        found = examined(aws_wire.url)
+
+        assert found.regions == (left,)
+        assert found.missing == ()
+        [note] = found.notes
+        assert f"no default VPC in {bare}: left out" in note
+        assert f"aws ec2 create-default-vpc --region {bare}" in note
+
+    def test_without_a_default_vpc_anywhere_it_is_refused_with_what_would_help(
+        self, aws_wire: Wire
+    ) -> None:
+        aws_wire.bare.update(accounts.REGIONS)
+
+        with pytest.raises(NotOffered, match=r"no default VPC in eu-west-1, us-east-1.*create-def"):
+            examined(aws_wire.url)
+
+    def test_a_closed_one_and_a_bare_one_are_no_region_at_all(self, aws_wire: Wire) -> None:
+        aws_wire.closed.add("us-east-1")
+        aws_wire.bare.add("eu-west-1")
+
+        with pytest.raises(NotOffered, match="no default VPC in eu-west-1, and"):
+            examined(aws_wire.url)
+
+    def test_one_that_does_not_answer_for_a_while_stays(self, aws_wire: Wire) -> None:
+        aws_wire.instead["DescribeInstances"] = [refusal("Unavailable", 503)] * 6
+        found = examined(aws_wire.url)
+
+        assert found.regions == accounts.REGIONS
+        assert len([note for note in found.notes if "did not answer" in note]) == 2
+
+
+def test_no_line_break_in_a_session_token_makes_it_be_told(aws_wire: Wire) -> None:
+    broken = accounts.SECRET.model_copy(update={"session_token": SecretStr("FwoG\nhush")})
+    with pytest.raises(ProviderError, match="line break") as caught:
+        examined(aws_wire.url, broken)
+
+    assert "hush" not in told(caught.value)
 
 
 def test_without_regions_all_that_are_enabled_are_named(moto_url: str) -> None:

@@ -7,12 +7,15 @@ import json
 import os
 import secrets
 import subprocess
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from fedspan.domain.machines import Machine, MachineSpec, MachineState, Offer, Role
 from fedspan.domain.spec import CpuArch, Need
@@ -67,6 +70,7 @@ def really(aws_client: Callable[..., Any], moto_url: str) -> Really:
 
 @pytest.fixture
 def cloud(aws_wire: Wire, really: Really) -> Iterator[AwsProvider]:
+    aws_wire.owner = really.owner
     provider = accounts.provider(aws_wire.url, ssh_key=SSH_KEY, owner=really.owner)
     yield provider
     provider.close()
@@ -97,6 +101,11 @@ def spec(key: str = "j-1-aggregator-1", **changes: Any) -> MachineSpec:
 def nothing(action: str, rows: str) -> Fault:
     """An answer that shows none."""
     return Fault(200, f"<{action}Response><{rows}/></{action}Response>".encode(), XML)
+
+
+def told(error: BaseException) -> str:
+    """All that a log would have of it."""
+    return "".join(traceback.format_exception(error))
 
 
 def swept(cloud: AwsProvider) -> None:
@@ -153,7 +162,7 @@ def test_a_launch_has_as_many_calls_as_these_tests_cut(cloud: AwsProvider, aws_w
     assert len(aws_wire.calls) == CALLS
 
 
-@pytest.mark.parametrize("after", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("after", range(1, 8))
 def test_an_end_that_is_cut_off_is_finished_by_the_next(
     cloud: AwsProvider, aws_wire: Wire, really: Really, after: int
 ) -> None:
@@ -195,15 +204,21 @@ def test_a_firewall_still_held_by_an_interface_is_left_for_the_next_call(
     assert list(cloud.machines()) == []
 
 
+@pytest.mark.parametrize(
+    ("minutes", "state"), [(0, MachineState.PENDING), (5, MachineState.STOPPED)]
+)
 def test_a_leftover_firewall_without_any_instance_is_listed_and_removed(
-    cloud: AwsProvider, aws_wire: Wire, really: Really
+    cloud: AwsProvider, aws_wire: Wire, really: Really, minutes: int, state: MachineState
 ) -> None:
     aws_wire.instead["RunInstances"] = [refusal("InsufficientInstanceCapacity")]
     with pytest.raises(NoCapacity):
         cloud.launch("j-1", spec())
-    [left] = cloud.machines("j-1")
+    later = accounts.NOW + timedelta(minutes=minutes)
+    after = accounts.provider(aws_wire.url, owner=really.owner, now=lambda: later)
+    [left] = after.machines("j-1")
+    after.close()
 
-    assert left.state is MachineState.STOPPED
+    assert left.state is state
     assert left.id.startswith("sg-")
     assert (left.key, left.offer, left.launched) == (spec().key, spec().offer, accounts.NOW)
 
@@ -433,12 +448,172 @@ def test_an_encoded_reason_is_left_out_of_the_message(cloud: AwsProvider, aws_wi
         cloud.launch("j-1", spec())
 
 
+@pytest.mark.parametrize("status", [200, 400, 403, 502])
+@pytest.mark.parametrize(
+    "body", [b"It works!", b"", b"<html><h1>hush</h1></html>", b'{"message": "hush"}']
+)
+def test_an_answer_that_is_not_one_of_awss_is_a_providers_error(
+    cloud: AwsProvider, aws_wire: Wire, status: int, body: bytes
+) -> None:
+    strange = Fault(status, body, {"Content-Type": "text/html"})
+    aws_wire.instead["DescribeInstances"] = [strange] * 3
+    with pytest.raises(ProviderError, match="launch") as caught:
+        cloud.launch("j-1", spec())
+
+    assert "hush" not in told(caught.value)
+
+
+def test_no_line_break_in_a_session_token_makes_it_be_told(aws_wire: Wire) -> None:
+    broken = accounts.SECRET.model_copy(update={"session_token": SecretStr("FwoG\nhush")})
+    cloud = accounts.provider(aws_wire.url, broken)
+    with pytest.raises(ProviderError, match=r"HTTPClientError: ValueError.*line break") as caught:
+        cloud.machines()
+
+    assert "hush" not in told(caught.value)
+    cloud.close()
+
+
+def test_a_session_token_in_awss_own_words_is_left_out(cloud: AwsProvider, aws_wire: Wire) -> None:
+    said = "No match.\n\nThe Canonical String for this request should have been\n'POST\nhush'"
+    aws_wire.instead["DescribeInstances"] = [refusal("SignatureDoesNotMatch", 403, said)]
+
+    with pytest.raises(CredentialRejected, match=r"No match\. \(the secret") as caught:
+        cloud.launch("j-1", spec())
+    assert "hush" not in str(caught.value)
+
+
 def test_an_endpoint_that_is_down_is_unavailable(aws_wire: Wire) -> None:
     cloud = accounts.provider("http://127.0.0.1:9")
 
     with pytest.raises(CloudUnavailable, match="2 of the regions did not answer"):
         cloud.machines()
     cloud.close()
+
+
+class TestAnInstanceThatEc2DoesNotShowYet:
+    def test_is_a_pending_machine(self, cloud: AwsProvider, aws_wire: Wire) -> None:
+        made = cloud.launch("j-1", spec())
+        aws_wire.blind = True
+        [shown] = cloud.machines("j-1")
+
+        assert shown.state is MachineState.PENDING
+        assert (shown.key, shown.offer) == (made.key, made.offer)
+
+    @pytest.mark.parametrize("by", ["what was launched", "what is shown"])
+    def test_is_ended_once_it_is_shown(
+        self, cloud: AwsProvider, aws_wire: Wire, really: Really, by: str
+    ) -> None:
+        made = cloud.launch("j-1", spec())
+        aws_wire.blind = True
+        [shown] = cloud.machines()
+        meant = made if by == "what was launched" else shown
+        cloud.terminate(meant)
+
+        assert [one.id for one in cloud.machines()] == [shown.id]
+        assert really.counts()[:2] == [1, 1]
+
+        aws_wire.blind = False
+        cloud.terminate(meant)
+        assert really.counts()[0] == 0
+
+        swept(cloud)
+        assert really.counts() == [0, 0, 0]
+
+    def test_is_not_pending_when_one_of_its_key_has_ended(
+        self, cloud: AwsProvider, really: Really
+    ) -> None:
+        made = cloud.launch("j-1", spec())
+        really.ec2.terminate_instances(InstanceIds=[made.id])
+
+        assert [one.state for one in cloud.machines()] == [MachineState.STOPPED]
+
+
+class TestUnderAPolicyThatAsksForTheTag:
+    """EC2 denies what is asked of a thing that is not there. All tests of this file are so."""
+
+    def test_a_whole_life_is_allowed(
+        self, cloud: AwsProvider, aws_wire: Wire, really: Really
+    ) -> None:
+        for _ in range(2):
+            made = cloud.launch("j-1", spec())
+            cloud.launch("j-1", spec())
+            for _ in range(4):
+                cloud.terminate(made)
+            assert list(cloud.machines()) == []
+            assert really.counts() == [0, 0, 0]
+
+    @pytest.mark.parametrize("at_launch", [SSH_KEY, ""], ids=["had a key", "had none"])
+    def test_a_machine_is_ended_where_the_ssh_key_was_changed_meanwhile(
+        self, aws_wire: Wire, really: Really, at_launch: str
+    ) -> None:
+        aws_wire.owner = really.owner
+        before = accounts.provider(aws_wire.url, owner=really.owner, ssh_key=at_launch)
+        after = accounts.provider(
+            aws_wire.url, owner=really.owner, ssh_key="" if at_launch else SSH_KEY
+        )
+        before.launch("j-1", spec())
+        swept(after)
+        before.close()
+        after.close()
+
+        assert really.counts() == [0, 0, 0]
+
+    @pytest.fixture(params=["TerminateInstances", "DeleteKeyPair", "DeleteSecurityGroup"])
+    def removal(self, request: pytest.FixtureRequest, aws_wire: Wire) -> str:
+        """The action that is denied, next."""
+        action = str(request.param)
+        aws_wire.instead[action] = [refusal("UnauthorizedOperation", 403)]
+        return action
+
+    def test_a_denial_counts_while_the_thing_is_there(
+        self, cloud: AwsProvider, removal: str
+    ) -> None:
+        made = cloud.launch("j-1", spec())
+
+        with pytest.raises(Denied):
+            for _ in range(2):
+                cloud.terminate(made)
+
+    def test_a_denial_of_what_another_has_removed_meanwhile_is_none(
+        self, cloud: AwsProvider, aws_wire: Wire, really: Really, removal: str
+    ) -> None:
+        made = cloud.launch("j-1", spec())
+        _, [group], [pair] = really.all()
+        aws_wire.just_before[removal] = {
+            "TerminateInstances": lambda: really.ec2.terminate_instances(InstanceIds=[made.id]),
+            "DeleteKeyPair": lambda: really.ec2.delete_key_pair(KeyName=pair["KeyName"]),
+            "DeleteSecurityGroup": lambda: really.ec2.delete_security_group(
+                GroupId=group["GroupId"]
+            ),
+        }[removal]
+        for _ in range(2):
+            cloud.terminate(made)
+
+        assert not aws_wire.instead[removal]
+        assert really.counts() == [0, 0, 0]
+
+    def test_a_firewall_that_is_not_shown_yet_is_one_to_try_again_with(
+        self, cloud: AwsProvider, aws_wire: Wire, really: Really
+    ) -> None:
+        none = nothing("DescribeSecurityGroups", "securityGroupInfo")
+        denied = refusal("UnauthorizedOperation", 403)
+        aws_wire.instead["AuthorizeSecurityGroupIngress"] = [denied, denied]
+        aws_wire.instead["DescribeSecurityGroups"] = [none, none]
+        with pytest.raises(CloudUnavailable, match="is not shown yet; try again"):
+            cloud.launch("j-1", spec())
+        with pytest.raises(Denied):  # now it is shown, so the permission lacks
+            cloud.launch("j-1", spec())
+
+    def test_what_is_not_ours_is_never_changed(
+        self, cloud: AwsProvider, aws_wire: Wire, really: Really
+    ) -> None:
+        made = cloud.launch("j-1", spec())
+        really.ec2.create_tags(Resources=[made.id], Tags=[{"Key": marks.OWNER, "Value": "other"}])
+        cloud.terminate(made)
+
+        state = really.ec2.describe_instances(InstanceIds=[made.id])["Reservations"]
+        assert state[0]["Instances"][0]["State"]["Name"] == "running"
+        really.ec2.terminate_instances(InstanceIds=[made.id])
 
 
 class TestARepeatThatEc2DoesNotShowYet:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -19,10 +18,10 @@ from botocore.exceptions import ClientError
 
 from fedspan.domain.credentials import AwsSecret, Examination, Identity, Permission
 from fedspan.domain.machines import MachineSpec, Offer, Role
-from fedspan.errors import CloudUnavailable, Denied, NotOffered, ProviderError, Throttled
+from fedspan.errors import NotOffered, ProviderError
 from fedspan.providers.aws import marks
 from fedspan.providers.aws.clients import HOME, Clients
-from fedspan.providers.aws.errors import code_of, kind_of, said_by, translated
+from fedspan.providers.aws.errors import LACKING, code_of, kind_of, said_by, translated
 from fedspan.providers.aws.launching import IMAGES, image_of, request
 from fedspan.providers.aws.policy import (
     PASS_ROLE,
@@ -32,13 +31,13 @@ from fedspan.providers.aws.policy import (
     PROBE_KEY_PAIR,
     PURPOSES,
 )
+from fedspan.providers.aws.regions import usable
 from fedspan.providers.base import Surroundings
 
 # Its private half is thrown away.
 _PUBLIC_KEY: Final = (
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAII9OY6JlctNDUEg8aHg8qhVMZqemmd/2OyDfZkeebtix fedspan-probe"
 )
-_LACKING: Final = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"})
 _NOT_THERE: Final = frozenset(
     {"InvalidInstanceID.NotFound", "InvalidGroup.NotFound", "InvalidKeyPair.NotFound"}
 )
@@ -46,7 +45,6 @@ _UNTOLD: Final = frozenset({ProviderError, NotOffered})
 """Refusals that say nothing of permissions; any other ends the check."""
 
 _NAMED: Final = re.compile(r"not authorized to perform: (\w+:\w+)")
-_MOST_AT_ONCE: Final = 12
 _ROOT: Final = (
     "this key is of the account's root user, who may do everything and cannot be limited: use an "
     "IAM user with the policy of `fedspan credential policy aws` instead"
@@ -60,8 +58,10 @@ _SESSION: Final = (
 def examine(secret: AwsSecret, around: Surroundings, instance_profile: str = "") -> Examination:
     """Raises:
     CredentialRejected: AWS does not take the key.
-    NotOffered: a region it names is unknown or not enabled for the account.
-    CloudUnavailable, Throttled, Denied, ProviderError
+    NotOffered: a region it names is unknown or not enabled for the account, or there is no
+        default VPC in any.
+    Denied: its account is blocked, or an organisation forbids all its regions.
+    CloudUnavailable, Throttled, ProviderError
     """
     clients = Clients(secret, around.endpoint)
     try:
@@ -83,30 +83,30 @@ class _Check:
     def run(self) -> Examination:
         identity = self._identity()
         regions = self._regions()
-        home = HOME if HOME in regions or not regions else regions[0]
+        open_ones = self._usable(regions or (HOME,))
+        home = HOME if HOME in open_ones else open_ones[0]
         with translated(f"open {home}"):
             probes = list(self._probes(home))
         for action, call in probes:
             self._ask(action, call)
         if {"ec2:RunInstances", "ec2:CreateSecurityGroup"} <= self.allowed:
             self.allowed.add("ec2:CreateTags")  # both were asked with the tags
-        if "ec2:DescribeInstances" in self.allowed:
-            regions = self._open(regions)
         return Examination(
             identity=identity,
             permissions=tuple(self._permissions()),
-            regions=regions,
+            regions=open_ones if regions else (),
             notes=tuple(self.notes),
         )
 
     def _identity(self) -> Identity:
         with translated("ask who the credential is"):
             answer = self.clients.of("sts").get_caller_identity()
-        if answer["Arn"].endswith(":root"):
+            subject, account = answer["Arn"], answer["Account"]
+        if subject.endswith(":root"):
             self.notes.append(_ROOT)
         if self.secret.session_token:
             self.notes.append(_SESSION)
-        return Identity(subject=answer["Arn"], account=answer["Account"])
+        return Identity(subject=subject, account=account)
 
     def _regions(self) -> tuple[str, ...]:
         """The named ones, which must be there; else all that are enabled."""
@@ -132,12 +132,25 @@ class _Check:
             )
         return tuple(sorted(named) or enabled)
 
+    def _usable(self, regions: tuple[str, ...]) -> tuple[str, ...]:
+        found = usable(
+            regions,
+            lambda region: self.clients.of("ec2", region),
+            marks.filters(self.around.owner),
+            self._firewall()["CreateSecurityGroup"],
+        )
+        self.notes += found.notes
+        return found.regions
+
     def _probes(self, home: str) -> Iterator[tuple[str, Callable[[], Any]]]:
         """Each action with a call that would do it."""
         ec2 = self.clients.of("ec2", home)
         arguments = {
+            # Organisations also close the region where it was asked first.
+            **({} if home == HOME else {"DescribeRegions": {}}),
             "DescribeInstances": {},
             "DescribeSecurityGroups": {},
+            "DescribeKeyPairs": {},
             **self._firewall(),
             **self._key_pair(),
             "RunInstances": self._machine(home),
@@ -204,14 +217,18 @@ class _Check:
                 if not self._judge(action, exc):
                     raise
             else:
-                self.allowed.add(action)
+                self._may(action)
+
+    def _may(self, action: str) -> None:
+        self.allowed.add(action)
+        self.refused.discard(action)
 
     def _judge(self, action: str, exc: ClientError) -> bool:
         """Note what a refusal tells of `action`; False if it is about something else."""
         code = code_of(exc)
         if code == "DryRunOperation":
-            self.allowed.add(action)
-        elif code in _LACKING:
+            self._may(action)
+        elif code in LACKING:
             named = _NAMED.search(said_by(exc))  # a launch may lack the right to tag
             self.refused.add(named[1] if named else action)
         elif code in _NOT_THERE:
@@ -232,31 +249,3 @@ class _Check:
             known = action in self.allowed | self.refused
             allowed = action not in self.refused if known else None
             yield Permission(action=action, purpose=purpose, allowed=allowed)
-
-    def _open(self, regions: tuple[str, ...]) -> tuple[str, ...]:
-        """Those where it may see machines: organisations forbid regions by policies of theirs."""
-        with ThreadPoolExecutor(max_workers=_MOST_AT_ONCE) as pool:
-            answers = list(pool.map(self._seen_in, regions))
-        closed = [one for one, exc in zip(regions, answers, strict=True) if type(exc) is Denied]
-        for region, exc in zip(regions, answers, strict=True):
-            if isinstance(exc, CloudUnavailable | Throttled):
-                self.notes.append(f"{region} did not answer: {exc}")
-            elif exc is not None and region not in closed:
-                raise exc
-        left = tuple(one for one in regions if one not in closed)
-        if closed:
-            self.notes.append(
-                f"may not be used in {', '.join(closed)}: register the credential with regions "
-                f"{','.join(left)}, or no machine can be listed"
-            )
-        return left
-
-    def _seen_in(self, region: str) -> ProviderError | None:
-        try:
-            with translated(f"look into {region}"):
-                self.clients.of("ec2", region).describe_instances(
-                    Filters=marks.filters(self.around.owner)
-                )
-        except ProviderError as exc:
-            return exc
-        return None

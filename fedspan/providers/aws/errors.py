@@ -5,7 +5,7 @@ A code means one error. Where two causes hide behind one code, the message names
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 from botocore.exceptions import ConnectionError as BotoConnectionError
+from botocore.parsers import ResponseParserError
 
 from fedspan.errors import (
     CloudUnavailable,
@@ -107,6 +108,14 @@ HINTS: Final[Mapping[str, str]] = {
     ),
 }
 
+LACKING: Final = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"})
+"""What AWS says where a permission lacks."""
+
+_STRANGE: Final = "the answer is not one of AWS's: is there a proxy in between?"
+_ASIDES: Final = (
+    " Encoded authorization failure message",
+    "The Canonical String for this request",  # with the session token
+)
 MOST_SAID: Final = 400
 """Characters of AWS's own words; an encoded reason of a refusal has thousands."""
 
@@ -117,7 +126,9 @@ def code_of(exc: ClientError) -> str:
 
 def said_by(exc: ClientError) -> str:
     said = str(exc.response.get("Error", {}).get("Message", ""))
-    return said.partition(" Encoded authorization failure message")[0][:MOST_SAID]
+    for aside in _ASIDES:
+        said = said.partition(aside)[0]
+    return said[:MOST_SAID].rstrip()
 
 
 def kind_of(exc: ClientError) -> type[ProviderError]:
@@ -128,6 +139,8 @@ def kind_of(exc: ClientError) -> type[ProviderError]:
 
 @contextmanager
 def translated(action: str) -> Iterator[None]:
+    """As an error of ours. Of what botocore raises only AWS's own words are repeated: others may
+    hold what was sent, a session token or a machine's token among it; nor are they its cause."""
     try:
         yield
     except ClientError as exc:
@@ -135,14 +148,30 @@ def translated(action: str) -> Iterator[None]:
         hint = f" ({HINTS[code]})" if code in HINTS else ""
         raise kind_of(exc)(f"aws {action}: {code}: {said_by(exc)}{hint}") from exc
     except (HTTPClientError, BotoConnectionError) as exc:
-        raise CloudUnavailable(f"aws {action}: {exc}") from exc
+        raise _unsaid(action, exc) from None
+    except ResponseParserError:
+        raise CloudUnavailable(f"aws {action}: {_STRANGE}") from None
+    except LookupError as exc:  # XML, without what AWS always says
+        raise CloudUnavailable(f"aws {action}: {_STRANGE} (no {exc})") from exc
     except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as exc:
         raise CredentialRejected(f"aws {action}: this process has no role: {exc}") from exc
     except InvalidRegionError as exc:
         raise NotOffered(f"aws {action}: that is no name of a region") from exc
     except BotoCoreError as exc:
-        # Its words may repeat what was sent, a machine's token among it.
-        raise ProviderError(f"aws {action}: {type(exc).__name__}") from exc
+        raise ProviderError(f"aws {action}: {type(exc).__name__}") from None
+
+
+def _unsaid(action: str, exc: BotoCoreError) -> ProviderError:
+    inner = exc.kwargs.get("error")
+    names = type(exc).__name__
+    if isinstance(inner, Exception):
+        names += f": {type(inner).__name__}"
+    if type(exc) is HTTPClientError and isinstance(inner, ValueError):
+        return ProviderError(
+            f"aws {action}: {names}: the request could not be made; does the credential hold a "
+            "line break, or what is not ASCII?"
+        )
+    return CloudUnavailable(f"aws {action}: {names}")
 
 
 @contextmanager
@@ -152,4 +181,15 @@ def tolerating(*codes: str) -> Iterator[None]:
         yield
     except ClientError as exc:
         if code_of(exc) not in codes:
+            raise
+
+
+@contextmanager
+def removing(seen: Callable[[], object], *codes: str) -> Iterator[None]:
+    """As `tolerating`, of a call on something that may be gone by now: where the policy asks for
+    its tag, EC2 says "denied" then. A denial counts while the thing is still `seen`."""
+    try:
+        yield
+    except ClientError as exc:
+        if code_of(exc) not in codes and (code_of(exc) not in LACKING or seen()):
             raise

@@ -8,13 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from botocore.exceptions import ClientError
+
 from fedspan.domain.credentials import AwsSecret
 from fedspan.domain.machines import Machine, MachineSpec, MachineState, Offer, Role
 from fedspan.domain.spec import Need
 from fedspan.errors import CloudUnavailable, ProviderError
 from fedspan.providers.aws import marks
 from fedspan.providers.aws.clients import Clients
-from fedspan.providers.aws.errors import tolerating, translated
+from fedspan.providers.aws.errors import LACKING, code_of, removing, tolerating, translated
 from fedspan.providers.aws.launching import PUBLIC_ADDRESS, image_of, label, request, rules, token
 from fedspan.providers.base import Capabilities, Surroundings
 from fedspan.providers.user_data import cloud_config
@@ -30,6 +32,9 @@ STATES: Final[Mapping[str, MachineState]] = {
 
 REMEMBERED: Final = timedelta(hours=1)
 """So long the regions of the account, which only a person changes."""
+
+YOUNG: Final = timedelta(minutes=5)
+"""So long a group without an instance may be one of a launch whose instance is not shown yet."""
 
 MOST_AT_ONCE: Final = 12
 """Regions asked at the same time."""
@@ -124,16 +129,21 @@ class AwsProvider:
         return found
 
     def terminate(self, machine: Machine) -> None:
-        """First the instance; once EC2 shows it as ended, the rest."""
+        """First the instance; once EC2 shows it as ended, the rest. Only what EC2 shows: where the
+        policy asks for its tag, a call on what is not there is denied."""
         with translated(f"terminate {machine.id} in {machine.offer.region}"):
             ec2 = self._clients.of("ec2", machine.offer.region)
-            found = self._instances(ec2, key=machine.key)
-            ended = {one["InstanceId"] for one in found if not _is_there(one)}
-            if machine.id.startswith("i-") and machine.id not in ended:
-                with tolerating("InvalidInstanceID.NotFound"):
-                    ec2.terminate_instances(InstanceIds=[machine.id])
-            if len(ended) == len(found):
+            alive = self._alive(ec2, machine)
+            if not alive:
                 self._remove_rest(ec2, machine.key)
+            # A leftover group stands for the instance that is shown by now.
+            meant = {machine.id} if machine.id.startswith("i-") else {*alive}
+            meant &= {*alive}
+            if meant:
+                with removing(
+                    lambda: meant & {*self._alive(ec2, machine)}, "InvalidInstanceID.NotFound"
+                ):
+                    ec2.terminate_instances(InstanceIds=sorted(meant))
 
     def _regions(self) -> tuple[str, ...]:
         """Those the credential names, else all that are enabled."""
@@ -144,7 +154,7 @@ class AwsProvider:
             if self._enabled is None or now - self._enabled[0] >= REMEMBERED:
                 with translated("list regions"):
                     answer = self._clients.of("ec2").describe_regions()
-                names = tuple(sorted(one["RegionName"] for one in answer["Regions"]))
+                    names = tuple(sorted(one["RegionName"] for one in answer["Regions"]))
                 self._enabled = now, names
             return self._enabled[1]
 
@@ -176,18 +186,20 @@ class AwsProvider:
     def _leftover(
         self, region: str, group: Mapping[str, Any], ended: Mapping[str, Any] | None
     ) -> Machine:
-        """Of a machine that is gone, or never was, there is still the group. It is its instance
-        as long as EC2 shows that."""
-        values = marks.read(group)
+        """Of a machine that is gone, or is not shown yet, or never was, there is the group. It is
+        its instance as long as EC2 shows that."""
         shown = ended or {"InstanceId": group["GroupId"], "LaunchTime": None}
-        return marks.machine(
+        left = marks.machine(
             self._name,
             region,
             shown["InstanceId"],
-            values,
+            marks.read(group),
             MachineState.STOPPED,
             shown["LaunchTime"],
         )
+        if ended is None and self._around.now() - left.launched < YOUNG:
+            return left.model_copy(update={"state": MachineState.PENDING})
+        return left
 
     def _instances(self, ec2: Any, **which: str | None) -> list[dict[str, Any]]:
         """Ours, the oldest first, with those that ended within the hour."""
@@ -199,11 +211,19 @@ class AwsProvider:
         ]
         return sorted(found, key=lambda one: (one["LaunchTime"], one["InstanceId"]))
 
+    def _alive(self, ec2: Any, machine: Machine) -> list[str]:
+        found = self._instances(ec2, key=machine.key)
+        return [one["InstanceId"] for one in found if _is_there(one)]
+
     def _groups(self, ec2: Any, **which: str | None) -> list[dict[str, Any]]:
         pages = ec2.get_paginator("describe_security_groups").paginate(
             Filters=marks.filters(self._around.owner, **which)
         )
         return [one for page in pages for one in page["SecurityGroups"]]
+
+    def _key_pairs(self, ec2: Any, key: str) -> list[dict[str, Any]]:
+        found = ec2.describe_key_pairs(Filters=marks.filters(self._around.owner, key=key))
+        return list(found["KeyPairs"])
 
     def _firewall(self, ec2: Any, job: str, spec: MachineSpec) -> str:
         """The id of the machine's group, made where it is not there, with its rules."""
@@ -219,11 +239,22 @@ class AwsProvider:
                 TagSpecifications=marks.tagged(["security-group"], values),
             )
             group = str(made["GroupId"])
+        self._open(ec2, group, spec)
+        return group
+
+    def _open(self, ec2: Any, group: str, spec: MachineSpec) -> None:
         allowed = rules(spec)
-        if allowed:
+        if not allowed:
+            return
+        try:
             with tolerating("InvalidPermission.Duplicate"):
                 ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=allowed)
-        return group
+        except ClientError as exc:
+            if code_of(exc) not in LACKING or self._groups(ec2, key=spec.key):
+                raise
+            raise CloudUnavailable(
+                f"aws launch {spec.key}: its firewall {group} is not shown yet; try again"
+            ) from exc
 
     def _key_pair(self, ec2: Any, job: str, spec: MachineSpec) -> str:
         if not self._around.ssh_key:
@@ -256,11 +287,14 @@ class AwsProvider:
 
     def _remove_rest(self, ec2: Any, key: str) -> None:
         """The group goes last, since it is what shows that something is left."""
-        with tolerating("InvalidKeyPair.NotFound"):
-            ec2.delete_key_pair(KeyName=label(self._around.owner, key))
+        for pair in self._key_pairs(ec2, key):
+            with removing(lambda: self._key_pairs(ec2, key), "InvalidKeyPair.NotFound"):
+                ec2.delete_key_pair(KeyName=pair["KeyName"])
+        # An interface holds the group a moment longer than EC2 shows its instance, and an instance
+        # holds it already while it is not shown yet: the next call removes it.
+        held = ("InvalidGroup.NotFound", "DependencyViolation")
         for group in self._groups(ec2, key=key):
-            # An instance's interface holds the group a moment longer: the next call removes it.
-            with tolerating("InvalidGroup.NotFound", "DependencyViolation"):
+            with removing(lambda: self._groups(ec2, key=key), *held):
                 ec2.delete_security_group(GroupId=group["GroupId"])
 
 

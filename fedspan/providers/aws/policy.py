@@ -15,6 +15,7 @@ PURPOSES: Final[Mapping[str, str]] = {
     "ec2:DescribeRegions": "know where machines may be",
     "ec2:DescribeInstances": "see machines",
     "ec2:DescribeSecurityGroups": "see their firewalls",
+    "ec2:DescribeKeyPairs": "see SSH keys put on machines",
     "ec2:CreateSecurityGroup": "make a machine's firewall",
     "ec2:AuthorizeSecurityGroupIngress": "open a machine's port",
     "ec2:DeleteSecurityGroup": "remove a machine's firewall",
@@ -58,7 +59,8 @@ def policy(owner: str = "fedspan", role: str = "") -> Policy:
 
 def _looking() -> Iterable[Policy]:
     # EC2 knows no resources for these: all or nothing.
-    yield _allow("See", ["DescribeRegions", "DescribeInstances", "DescribeSecurityGroups"], ["*"])
+    things = ["Regions", "Instances", "SecurityGroups", "KeyPairs"]
+    yield _allow("See", [f"Describe{one}" for one in things], ["*"])
 
 
 def _making(owner: str) -> Iterable[Policy]:
