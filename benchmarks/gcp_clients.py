@@ -180,8 +180,9 @@ def launched(secret: GcpSecret, url: str) -> None:
         "networkInterfaces": [{"network": "global/networks/default"}],
     }
     calls = Calls(of_key(secret), url)
-    begun = calls.post("zones/us-central1-a/instances", document)
-    calls.post(f"zones/us-central1-a/operations/{begun['name']}/wait")
+    zone = "zones", "us-central1-a"
+    begun = calls.post(*zone, "instances", body=document)
+    calls.post(*zone, "operations", begun["name"], "wait")
     calls.close()
 
 

@@ -2,7 +2,9 @@
 
 The same document boots Amazon Linux, Container-Optimized OS and the images of private clouds that
 have Docker and cloud-init. The machine powers off when its container ends, so that one whose
-control plane is gone, and whose lease ran out, is billed no longer.
+control plane is gone, and whose lease ran out, computes no longer. What it costs then is its
+cloud's: EC2 is told to end a machine that is off; until `terminate`, Google goes on billing its
+disk, and OpenStack keeps its place. One that is restarted, by whomever, runs its container again.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from fedspan.domain.machines import MachineSpec
 from fedspan.errors import InvalidRequest
 
 ENVIRONMENT: Final = "/etc/fedspan/machine.env"
-ADDRESS: Final = "/etc/fedspan/address.sh"
+PREPARE: Final = "/etc/fedspan/prepare.sh"
 UNIT: Final = "/etc/systemd/system/fedspan.service"
 DATA: Final = "/data"
 """On a participant's machine: mounted read-only at the same place."""
@@ -28,19 +30,25 @@ After=network-online.target docker.service
 
 [Service]
 Type=exec
-ExecStartPre=/bin/sh {address}
+ExecStartPre=/bin/sh {prepare}
 ExecStart=/usr/bin/docker run --rm --name fedspan --network host --env-file {environment} \
 {mounts} {image}
 ExecStop=/usr/bin/docker stop --time 20 fedspan
 ExecStopPost=/usr/bin/systemctl --no-block poweroff
+
+[Install]
+WantedBy=multi-user.target
 """
 
 
-def cloud_config(spec: MachineSpec, image: str, most: int, public_address: str = "") -> str:
+def cloud_config(
+    spec: MachineSpec, image: str, most: int, public_address: str = "", prepare: str = ""
+) -> str:
     """The ``#cloud-config`` of a machine of `spec`, which runs the container `image`.
 
     `public_address` is a shell command that prints the machine's public address, as its metadata
-    service knows it: where an aggregator is found. A client has none.
+    service knows it: where an aggregator is found. A client has none. `prepare` are lines of
+    shell that run before the container, each time it is started; where one fails, it is not.
 
     Raises:
         InvalidRequest: more than `most` bytes, the limit of the cloud.
@@ -48,7 +56,7 @@ def cloud_config(spec: MachineSpec, image: str, most: int, public_address: str =
     mounts = f"--volume {DATA}:{DATA}:ro" if spec.role == "client" else ""
     unit = _UNIT.format(
         role=spec.role.value,
-        address=ADDRESS,
+        prepare=PREPARE,
         environment=ENVIRONMENT,
         mounts=mounts,
         image=image,
@@ -56,11 +64,12 @@ def cloud_config(spec: MachineSpec, image: str, most: int, public_address: str =
     document = {
         "write_files": [
             _file(ENVIRONMENT, _environment(spec), "0600"),
-            _file(ADDRESS, _tell_address(public_address), "0600"),
+            _file(PREPARE, _preparing(prepare, public_address), "0600"),
             _file(UNIT, unit, "0644"),
         ],
         "runcmd": [
             ["systemctl", "daemon-reload"],
+            ["systemctl", "enable", "fedspan.service"],
             ["systemctl", "start", "--no-block", "fedspan.service"],
         ],
     }
@@ -81,10 +90,15 @@ def _environment(spec: MachineSpec) -> str:
     return "".join(f"{name}={value}\n" for name, value in wanted.items())
 
 
-def _tell_address(command: str) -> str:
-    if not command:
-        return "exit 0\n"
-    return f'set -e\naddress=$({command})\necho "FEDSPAN_ADDRESS=$address" >> {ENVIRONMENT}\n'
+def _preparing(prepare: str, public_address: str) -> str:
+    lines = ["set -e", *prepare.splitlines()]
+    if public_address:
+        lines += [
+            f"address=$({public_address})",
+            f"sed -i /^FEDSPAN_ADDRESS=/d {ENVIRONMENT}",  # that of before a restart
+            f'echo "FEDSPAN_ADDRESS=$address" >> {ENVIRONMENT}',
+        ]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _file(path: str, content: str, permissions: str) -> dict[str, str]:

@@ -12,8 +12,12 @@ locals {
     name => "arn:${local.partition}:lambda:${local.here}:function:${var.name}-${name}"
   }
 
+  # One a cloud, region and name: installations that share an account somewhere end nothing of each
+  # other's.
+  owner = "${var.name}-aws-${local.region}"
+
   environment = merge({
-    FEDSPAN_OWNER                 = var.name
+    FEDSPAN_OWNER                 = local.owner
     FEDSPAN_API_URL               = "https://${aws_api_gateway_rest_api.front.id}.execute-api.${local.region}.${data.aws_partition.this.dns_suffix}/${local.stage}"
     FEDSPAN_STORE_URL             = "dynamodb://${aws_dynamodb_table.store.name}"
     FEDSPAN_OBJECTS_URL           = "s3://${aws_s3_bucket.objects.id}"

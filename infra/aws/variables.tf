@@ -1,5 +1,5 @@
 variable "name" {
-  description = "Prefix of all that is made, and FEDSPAN_OWNER of the machines; one a region and account."
+  description = "Prefix of all that is made and, with the region, FEDSPAN_OWNER of the machines; one a region and account."
   type        = string
   default     = "fedspan"
 

@@ -9,6 +9,11 @@ locals {
     sweep            = { memory = "512Mi", seconds = 300, store = true, objects = false, machines = true }
   }
 
+  # Installations that share a project each see what is their own: an owner is one a cloud, region and
+  # name. What a control plane elsewhere drives, whose jobs are not in our store, is none of `sweep`'s.
+  owner        = "${var.name}-gcp-${var.region}"
+  remote_owner = "${local.owner}-remote"
+
   store      = { FEDSPAN_STORE_URL = "firestore://${var.project}/${google_firestore_database.store.name}" }
   objects    = { FEDSPAN_OBJECTS_URL = "gs://${google_storage_bucket.objects.name}" }
   master_key = { FEDSPAN_MASTER_KEY = google_kms_crypto_key.credentials.id }
@@ -39,13 +44,12 @@ resource "google_cloudfunctions2_function" "each" {
     min_instance_count               = 0
     max_instance_count               = each.key == "sweep" ? 1 : 10
     max_instance_request_concurrency = 1
-    ingress_settings                 = "ALLOW_ALL" # IAM stands at the door: nobody is invoker but `callers`
+    ingress_settings                 = "ALLOW_ALL" # IAM stands at the door: nobody is invoker but callers
     all_traffic_on_latest_revision   = true
     service_account_email            = google_service_account.function[each.key].email
 
     environment_variables = merge(
-      # What a control plane elsewhere drives, whose jobs are not in our store, is none of `sweep`'s.
-      { FEDSPAN_OWNER = each.key == "machines" ? "${var.name}-remote" : var.name },
+      { FEDSPAN_OWNER = each.key == "machines" ? local.remote_owner : local.owner },
       each.value.store ? local.store : {},
       each.value.objects ? local.objects : {},
       each.key == "sweep" ? local.master_key : {},
@@ -59,8 +63,10 @@ resource "google_cloudfunctions2_function" "each" {
 # Every function is a Cloud Run service; without a member here nobody calls it.
 resource "google_cloud_run_service_iam_member" "caller" {
   for_each = {
-    for pair in setproduct(keys(local.functions), var.callers) : "${pair[0]} ${pair[1]}" => pair
-    if pair[0] != "sweep"
+    for pair in setunion(
+      setproduct(setsubtract(keys(local.functions), ["machines", "sweep"]), var.callers),
+      setproduct(["machines"], var.machines_callers),
+    ) : "${pair[0]} ${pair[1]}" => pair
   }
 
   location = var.region

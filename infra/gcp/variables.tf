@@ -10,7 +10,7 @@ variable "region" {
 }
 
 variable "name" {
-  description = "Prefix of all that is made, and FEDSPAN_OWNER of the machines."
+  description = "Prefix of all that is made and, with the region, FEDSPAN_OWNER of the machines; one a project."
   type        = string
   default     = "fedspan"
 
@@ -26,12 +26,28 @@ variable "package" {
 }
 
 variable "callers" {
-  description = "Who may call the functions, such as serviceAccount:NAME@PROJECT.iam.gserviceaccount.com. Never the public."
+  description = "Who may call the functions but `machines` and `sweep`, such as serviceAccount:NAME@PROJECT.iam.gserviceaccount.com. Never the public."
   type        = set(string)
   default     = []
 
   validation {
     condition     = length(setintersection(var.callers, ["allUsers", "allAuthenticatedUsers"])) == 0
+    error_message = "allUsers and allAuthenticatedUsers are the public."
+  }
+}
+
+variable "machines_callers" {
+  description = "Who may call `machines`: one control plane at most. Its machines have one owner, and a control plane ends all of that owner whose jobs it does not know: a second would end those of the first. Deploy again under another name for it."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = length(var.machines_callers) <= 1
+    error_message = "One at most: each would end the machines of the others. Deploy again under another name for each."
+  }
+
+  validation {
+    condition     = length(setintersection(var.machines_callers, ["allUsers", "allAuthenticatedUsers"])) == 0
     error_message = "allUsers and allAuthenticatedUsers are the public."
   }
 }

@@ -39,6 +39,11 @@ case "$*" in
   *) echo "curl: no metadata of this kind here: $*" >&2; exit 6 ;;
 esac
 """
+IPTABLES: Final = """\
+#!/bin/sh
+# The firewall of the machine itself: what was changed in it is written down, a line a rule.
+echo "$*" >> "$(dirname "$0")/../iptables"
+"""
 
 
 class Vm:
@@ -50,9 +55,9 @@ class Vm:
         self._bin = self._folder / "bin"
         for made in (self._root, self._bin, self._folder / "work"):
             made.mkdir(parents=True, exist_ok=True)
-        curl = self._bin / "curl"
-        curl.write_text(CURL)
-        curl.chmod(0o755)
+        for name, script in (("curl", CURL), ("iptables", IPTABLES)):
+            (self._bin / name).write_text(script)
+            (self._bin / name).chmod(0o755)
 
     def cloud_init(self, user_data: str) -> int:
         """Write its files, run its commands; the exit code of the service that these started."""
@@ -66,11 +71,27 @@ class Vm:
             match command:
                 case ["systemctl", "daemon-reload"]:
                     pass
+                case ["systemctl", "enable", name]:
+                    self._enable(name)
                 case ["systemctl", "start", *_, name]:
                     code = self._start(name)
                 case _:
                     raise SystemExit(f"boot: cannot run {command}")
         return code
+
+    def restart(self) -> int:
+        """What it runs when it boots once more, of which cloud-init has no part; the exit code."""
+        wanted = self._inside("/etc/systemd/system/multi-user.target.wants")
+        return max(self._start(unit.name) for unit in wanted.iterdir())
+
+    def _enable(self, name: str) -> None:
+        unit = self._inside(f"/etc/systemd/system/{name}")
+        _, _, install = unit.read_text().partition("[Install]\n")
+        for target in _lines(install, "WantedBy"):
+            wants = unit.parent / f"{target}.wants"
+            wants.mkdir(exist_ok=True)
+            (wants / name).unlink(missing_ok=True)
+            (wants / name).symlink_to(unit)
 
     def _write(self, file: Mapping[str, Any]) -> None:
         path = self._inside(file["path"])

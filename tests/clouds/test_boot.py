@@ -36,31 +36,71 @@ def machine(role: Role = Role.CLIENT, **environment: str) -> MachineSpec:
     )
 
 
-def test_the_container_of_the_role_runs_with_the_environment_it_was_given(tmp_path: Path) -> None:
-    program = tmp_path / "repository" / "client_image" / "entrypoint.py"
-    program.parent.mkdir(parents=True)
-    program.write_text("import json, os; print(json.dumps(dict(os.environ)))")
-    document = tmp_path / "user_data"
-    document.write_text(cloud_config(machine(NAME="a b=c"), "ghcr.io/x/client:1", 16_384, IPV4))
+SHOWS = "import json, os; print(json.dumps(dict(os.environ)))"
+BOOTS = "vm.cloud_init(Path(sys.argv[1]).read_text())"
+
+
+def ran(
+    folder: Path, user_data: str, program: str = SHOWS, does: str = BOOTS
+) -> subprocess.CompletedProcess[bytes]:
+    """What came of a machine in `folder` with `program` as its entry point, which `does` so."""
+    entry = folder / "repository" / "client_image" / "entrypoint.py"
+    entry.parent.mkdir(parents=True)
+    entry.write_text(program)
+    document = folder / "user_data"
+    document.write_text(user_data)
     script = (
         "import sys; from pathlib import Path; from tests.clouds import boot;"
-        f"boot.REPOSITORY = Path({str(tmp_path / 'repository')!r});"
-        "sys.exit(boot.Vm(Path(sys.argv[2])).cloud_init(Path(sys.argv[1]).read_text()))"
+        f"boot.REPOSITORY = Path({str(folder / 'repository')!r});"
+        f"vm = boot.Vm(Path(sys.argv[2])); sys.exit({does})"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(document), str(tmp_path / "vm")],
+    return subprocess.run(
+        [sys.executable, "-c", script, str(document), str(folder / "vm")],
         capture_output=True,
         env={**os.environ, boot.GUEST: '{"ROLE": "of the machine"}'},
         cwd=Path(boot.__file__).parents[2],
-        check=True,
     )
 
-    seen = json.loads(done.stdout)
+
+def test_the_container_of_the_role_runs_with_the_environment_it_was_given(tmp_path: Path) -> None:
+    text = cloud_config(machine(NAME="a b=c"), "ghcr.io/x/client:1", 16_384, IPV4)
+    seen = json.loads(ran(tmp_path, text).stdout)
+
     assert seen["FEDSPAN_TOKEN"] == "hush"
     assert seen["NAME"] == "a b=c"
     assert seen["FEDSPAN_PORT"] == "8443"
     assert seen["FEDSPAN_ADDRESS"] == "127.0.0.1"
     assert seen["ROLE"] == "of the machine"
+
+
+def test_what_prepares_the_machine_is_done_before_the_container_starts(tmp_path: Path) -> None:
+    text = cloud_config(machine(), "x/client:1", 16_384, IPV4, "iptables -w one\niptables -w two")
+    done = ran(tmp_path, text, "print(open('../iptables').read(), end='')")
+
+    assert done.stdout == b"-w one\n-w two\n"
+
+
+@pytest.mark.parametrize("public_address", ["", IPV4])
+def test_nothing_starts_where_the_machine_cannot_be_prepared(
+    tmp_path: Path, public_address: str
+) -> None:
+    text = cloud_config(machine(), "x/client:1", 16_384, public_address, "false")
+    done = ran(tmp_path, text)
+
+    assert done.returncode != 0
+    assert done.stdout == b""
+
+
+def test_a_machine_that_restarts_runs_its_container_again(tmp_path: Path) -> None:
+    text = cloud_config(machine(), "x/client:1", 16_384, IPV4, "iptables -w one")
+    done = ran(tmp_path, text, does=f"{BOOTS} or vm.restart()")
+    first, second = done.stdout.splitlines()
+
+    assert json.loads(first) == json.loads(second)
+    assert json.loads(second)["FEDSPAN_ADDRESS"] == "127.0.0.1"
+    assert (tmp_path / "vm" / "iptables").read_text() == "-w one\n" * 2
+    environment = (tmp_path / "vm/root/etc/fedspan/machine.env").read_text()
+    assert environment.count("FEDSPAN_ADDRESS=") == 1
 
 
 def test_secrets_lie_in_files_that_only_root_reads() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import traceback
 from collections.abc import Iterator
 
 import pytest
@@ -18,8 +19,8 @@ from fedspan.errors import (
     ProviderError,
     Throttled,
 )
-from fedspan.providers.gcp.check import examine
-from fedspan.providers.gcp.errors import TOKEN_CODES
+from fedspan.providers.gcp.check import LOOKING, examine
+from fedspan.providers.gcp.errors import TOKEN_CODES, Refused
 from fedspan.providers.gcp.policy import PERMISSIONS, WITH_ACCOUNT, policy
 from tests.clouds.gcp.accounts import private_key
 from tests.clouds.gcp.fixtures import GcpProject
@@ -53,7 +54,11 @@ class TestAnExamination:
     def test_makes_and_changes_nothing(self, gcp_project: GcpProject) -> None:
         examined(gcp_project)
 
-        assert gcp_project.state.calls == ["projects.testIamPermissions", "regions.list"]
+        assert gcp_project.state.calls == [
+            "projects.testIamPermissions",
+            "regions.list",
+            "networks.get",
+        ]
 
     def test_shows_no_secret(self, gcp_project: GcpProject) -> None:
         assert "PRIVATE" not in examined(gcp_project).model_dump_json()
@@ -166,6 +171,26 @@ class TestTheTokenEndpoint:
             examined(gcp_project, token_uri=uri)
         assert gcp_project.state.calls == []
 
+    @pytest.mark.parametrize(
+        "uri",
+        [
+            "https://[",
+            "https://[hush",
+            "https://oauth2.googleapis.com:hush/token",
+            "https://hush\u2100.example.org/token",
+            "https://hush/token",
+            "http://hush:hush@169.254.169.254/hush",
+            "-----BEGIN PRIVATE KEY-----\nhush\n-----END PRIVATE KEY-----",
+            "hush",
+        ],
+    )
+    def test_is_not_repeated_whatever_stands_there(self, gcp_project: GcpProject, uri: str) -> None:
+        with pytest.raises(InvalidRequest, match=r"^token_uri: is not where Google") as caught:
+            examined(gcp_project, token_uri=uri)
+        said = traceback.format_exception_only(caught.value)
+        assert "hush" not in "".join(said)
+        assert caught.value.__context__ is None
+
     def test_is_on_loopback_only_where_that_is_allowed(self, gcp_project: GcpProject) -> None:
         with pytest.raises(InvalidRequest, match=r"^token_uri: "):
             examine(gcp_project.secret, gcp_project.around(allow_loopback=False))
@@ -191,13 +216,25 @@ class TestAProjectThatIsNotReady:
         with pytest.raises(Denied, match=f"{name} has not been used.*Enable it by visiting https"):
             examined(gcp_project)
 
+    @pytest.mark.parametrize("there", [False, True], ids=["no network", "no subnetworks"])
+    def test_lacks_the_network_of_machines(self, gcp_project: GcpProject, there: bool) -> None:
+        state = gcp_project.state
+        state.networks, state.custom_networks = {"default"} if there else set(), {"default"}
+        why = "makes no subnetworks by itself.*delete it" if there else "is not there: make it"
+        command = "gcloud compute networks create default --subnet-mode=auto --project=" + state.id
+
+        with pytest.raises(NotOffered, match=f"the network default, which {why}; {command}$"):
+            examined(gcp_project)
+
     def test_is_throttled(self, gcp_project: GcpProject) -> None:
         gcp_project.state.fail("regions.list", 403, "rateLimitExceeded", domain="usageLimits")
 
         with pytest.raises(Throttled):
             examined(gcp_project)
 
-    @pytest.mark.parametrize("method", ["projects.testIamPermissions", "regions.list"])
+    @pytest.mark.parametrize(
+        "method", ["projects.testIamPermissions", "regions.list", "networks.get"]
+    )
     def test_is_down(self, gcp_project: GcpProject, method: str) -> None:
         gcp_project.state.fail(method, 500, "internalError")
 
@@ -239,7 +276,20 @@ class TestThePolicy:
         assert gcp_project.state.instances == {}
         assert gcp_project.state.firewalls == {}
 
-    @pytest.mark.parametrize("permission", PERMISSIONS)
+    def test_asks_for_the_network_only_to_know_that_it_is_there(
+        self, gcp_project: GcpProject
+    ) -> None:
+        gcp_project.state.permissions = frozenset(PERMISSIONS.keys() - {LOOKING})
+        self.live(gcp_project)
+        found = examined(gcp_project)
+
+        assert found.missing == (LOOKING,)
+        assert f"the network default could not be looked for: {LOOKING} is missing" in found.notes
+        assert "networks.get" not in gcp_project.state.calls
+        with pytest.raises(Refused, match=f"Required '{LOOKING}' permission"):
+            gcp_project.provider()._calls.get("global", "networks", "default")
+
+    @pytest.mark.parametrize("permission", sorted(PERMISSIONS.keys() - {LOOKING}))
     def test_has_nothing_that_is_not_needed(self, gcp_project: GcpProject, permission: str) -> None:
         gcp_project.state.permissions = frozenset(PERMISSIONS.keys() - {permission})
 

@@ -17,9 +17,10 @@ from google.cloud import compute_v1
 from fedspan.providers.gcp import documents
 from fedspan.providers.gcp.identity import key_file
 from fedspan.providers.gcp.marks import Marks
-from fedspan.providers.gcp.rest import COMPUTE
+from fedspan.providers.gcp.rest import COMPUTE, equal
 from tests.clouds.gcp.fixtures import GcpProject
 from tests.clouds.gcp.projects import REGIONS
+from tests.clouds.gcp.queries import matching
 from tests.contract.test_provider_gcp import offer_of, spec_of
 
 ZONE = "europe-west1-b"
@@ -47,12 +48,14 @@ class Client:
         self.zone_operations = compute_v1.ZoneOperationsClient(**given)
         self.global_operations = compute_v1.GlobalOperationsClient(**given)
         self.regions = compute_v1.RegionsClient(**given)
+        self.networks = compute_v1.NetworksClient(**given)
         self.all = (
             self.instances,
             self.firewalls,
             self.zone_operations,
             self.global_operations,
             self.regions,
+            self.networks,
         )
 
 
@@ -79,6 +82,12 @@ def instance(name: str = "a-machine", **changes: Any) -> compute_v1.Instance:
         "labels": {"colour": "blue"},
     }
     return compute_v1.Instance(**{**given, **changes})
+
+
+def limited(seconds: int | None, action: str | None = None) -> dict[str, Any]:
+    run = None if seconds is None else compute_v1.Duration(seconds=seconds)
+    how = compute_v1.Scheduling(max_run_duration=run, instance_termination_action=action)
+    return {"scheduling": how}
 
 
 def test_google_s_client_makes_lists_and_deletes_a_machine(
@@ -153,6 +162,21 @@ def test_google_s_client_reads_the_regions_and_their_quotas(
     assert found[0].quotas[0].limit == 24
 
 
+def test_google_s_client_reads_a_network(gcp_project: GcpProject, google: Client) -> None:
+    project = gcp_project.state.id
+
+    assert google.networks.get(project=project, network="default").auto_create_subnetworks
+    with pytest.raises(exceptions.NotFound):
+        google.networks.get(project=project, network="another")
+
+
+@pytest.mark.parametrize("name", ["blue", 'b"l"ue', "b\\lue", 'blue" OR "'])
+def test_a_filter_in_quotes_means_what_is_in_them(gcp_project: GcpProject, name: str) -> None:
+    shown = [{"name": "blue"}, {"name": name}]
+
+    assert matching(shown, equal("name", name)) == [one for one in shown if one["name"] == name]
+
+
 def test_the_same_request_id_begins_nothing_new(gcp_project: GcpProject, google: Client) -> None:
     request = compute_v1.InsertInstanceRequest(
         project=gcp_project.state.id,
@@ -186,6 +210,10 @@ def test_the_same_request_id_begins_nothing_new(gcp_project: GcpProject, google:
             },
             "Spot VMs must have",
         ),
+        (limited(29, "DELETE"), "between 30 and 10368000 seconds"),
+        (limited(10_368_001, "DELETE"), "between 30 and 10368000 seconds"),
+        (limited(60), "needs an instanceTerminationAction"),
+        (limited(None, "DELETE"), "for spot VMs and those with a limit"),
         (
             {
                 "metadata": compute_v1.Metadata(
@@ -217,7 +245,7 @@ def test_a_name_that_is_taken_is_a_conflict(gcp_project: GcpProject, google: Cli
 def test_an_unknown_field_is_refused(gcp_project: GcpProject) -> None:
     project = gcp_project.provider()._calls  # what a typed client cannot send
     with pytest.raises(Exception, match="Unknown name \"colour\" at 'resource'"):
-        project.post(f"zones/{ZONE}/instances", {"name": "a", "colour": "blue"})
+        project.post("zones", ZONE, "instances", body={"name": "a", "colour": "blue"})
 
 
 @pytest.mark.parametrize("header", ["", "Bearer ", "Bearer guessed", "Bearer a.b.c", "Basic eDp5"])
@@ -245,9 +273,7 @@ def test_what_the_adapter_sends_is_of_google_s_own_schema(
 ) -> None:
     provider = gcp_project.provider()
     spec = spec_of(provider, offer=offer_of(provider, spot=spot))
-    offer = spec.offer.model_copy(
-        update={"machine_type": "n1-standard-1", "gpu": "T4", "gpus": 1, "network_tier": "standard"}
-    )
+    offer = spec.offer.model_copy(update={"network_tier": "standard"})
     given = {**spec.model_dump(include={"key", "role", "epoch"}), "owner": "o", "job": "j"}
     marks = Marks.model_validate({**given, "offer": offer, "launched": gcp_project.now})
     account = {"ssh_key": "ssh-ed25519 AAAA", "service_account": "m@example.org"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from fedspan.domain.machines import MachineSpec, MachineState, Offer, Role, cheapest
+from fedspan.domain.machines import Machine, MachineSpec, MachineState, Offer, Role, cheapest
 from fedspan.domain.spec import CpuArch, GpuNeed, Need
 from fedspan.errors import (
     CloudUnavailable,
@@ -28,17 +29,20 @@ from fedspan.errors import (
     QuotaReached,
     Throttled,
 )
-from fedspan.providers.gcp.documents import instance
+from fedspan.placement.offers import offers_in
+from fedspan.providers.gcp.documents import LIFE_S
 from fedspan.providers.gcp.errors import CODES, Refused
 from fedspan.providers.gcp.identity import key_file
 from fedspan.providers.gcp.machines import YOUNG, GcpProvider
-from fedspan.providers.gcp.marks import Marks
+from fedspan.services.books import shipped
+from fedspan.services.steps import TOKEN_LIFETIME
 from tests.cli.conftest import ROOT
 from tests.clouds.gcp.accounts import private_key
 from tests.clouds.gcp.fixtures import GcpProject
 from tests.clouds.gcp.metadata import metadata
 from tests.clouds.gcp.projects import COMPUTE, ZONES
 from tests.clouds.gcp.server import GcpServer
+from tests.contract.clouds import remote_provider
 from tests.contract.test_providers import NEED, gone
 
 KEY = "20261120-a1b2c3-aggregator-1"
@@ -161,24 +165,43 @@ class TestAMachine:
         gone(provider, machine)
         nothing_left(gcp_project)
 
-    def test_of_spot_goes_with_its_disk_when_google_takes_it_back(
-        self, gcp_project: GcpProject
+    @pytest.mark.parametrize("spot", [False, True])
+    def test_is_deleted_with_its_disk_when_google_takes_it_back_and_when_its_time_is_up(
+        self, gcp_project: GcpProject, spot: bool
     ) -> None:
         provider = gcp_project.provider()
-        provider.launch("job-1", spec_of(provider, offer=offer_of(provider, spot=True)))
+        provider.launch("job-1", spec_of(provider, offer=offer_of(provider, spot=spot)))
 
         assert the_instance(gcp_project)["scheduling"] == {
-            "provisioningModel": "SPOT",
+            "provisioningModel": "SPOT" if spot else "STANDARD",
+            "maxRunDuration": {"seconds": str(LIFE_S)},
             "instanceTerminationAction": "DELETE",
-            "onHostMaintenance": "TERMINATE",
+            "onHostMaintenance": "TERMINATE" if spot else "MIGRATE",
             "automaticRestart": False,
         }
+
+    def test_lives_as_long_as_its_token(self) -> None:
+        assert TOKEN_LIFETIME.total_seconds() == LIFE_S
+
+    @pytest.mark.parametrize("port", [8443, 0])
+    def test_opens_its_port_in_the_firewall_of_its_own_system(
+        self, gcp_project: GcpProject, port: int
+    ) -> None:
+        provider = gcp_project.provider()
+        provider.launch("job-1", spec_of(provider, port=port))
+        metadata = the_instance(gcp_project)["metadata"]["items"]
+        [text] = [one["value"] for one in metadata if one["key"] == "user-data"]
+        files = json.loads(text.removeprefix("#cloud-config\n"))["write_files"]
+        [script] = [one["content"] for one in files if one["path"].endswith("prepare.sh")]
+        lines = base64.b64decode(script).decode().splitlines()
+        opened = [line for line in lines if "iptables" in line]
+
+        assert opened == ["iptables -w -I INPUT -p tcp --dport 8443 -j ACCEPT"][: 1 if port else 0]
 
     @pytest.mark.parametrize(
         ("need", "family"),
         [
             (Need(vcpus=1, memory_mib=64, arch=CpuArch.ARM), ""),
-            (Need(vcpus=1, memory_mib=64, gpu=GpuNeed(count=1)), ""),
             (NEED, "c4"),
             (NEED, "n4"),
         ],
@@ -232,29 +255,19 @@ class TestAMachine:
         assert made[0].id != made[1].id
         assert [one.key for one in provider.machines("Job 1")] == long
 
-    def test_of_the_n1_family_gets_its_gpus_attached(self) -> None:
-        offer = Offer(
-            provider="gcp",
-            region="us-central1",
-            machine_type="n1-standard-4",
-            vcpus=4,
-            memory_mib=15_360,
-            price=1,
-            gpu="T4",
-            gpus=2,
-        )
-        now = GcpProject.now
-        given = {"owner": "o", "job": "j", "key": "k", "role": "client", "epoch": 1}
-        marks = Marks.model_validate({**given, "offer": offer, "launched": now})
-        document = instance("fs-k", "us-central1-a", marks, "")
+    def test_with_a_gpu_that_nothing_could_use_is_neither_offered_nor_launched(
+        self, gcp_project: GcpProject
+    ) -> None:
+        provider = gcp_project.provider()
+        need = Need(vcpus=1, memory_mib=64, gpu=GpuNeed(count=1))
+        spec = spec_of(provider)
+        with_gpu = spec.offer.model_copy(update={"gpu": "T4", "gpus": 1})
 
-        assert document["guestAccelerators"] == [
-            {
-                "acceleratorType": "zones/us-central1-a/acceleratorTypes/nvidia-tesla-t4",
-                "acceleratorCount": 2,
-            }
-        ]
-        assert document["scheduling"]["onHostMaintenance"] == "TERMINATE"
+        assert offers_in(shipped(), "gcp", set(ZONES.values()), need)  # Google has them
+        assert list(provider.offers(need)) == []
+        with pytest.raises(NotOffered, match="GPU"):
+            provider.launch("job-1", spec.model_copy(update={"offer": with_gpu}))
+        nothing_left(gcp_project)
 
 
 class TestCapacity:
@@ -337,6 +350,15 @@ class TestCapacity:
             provider.launch("job-1", spec.model_copy(update={"offer": mars}))
         nothing_left(gcp_project)
 
+    def test_a_machine_type_is_no_filter_and_no_path(self, gcp_project: GcpProject) -> None:
+        provider = gcp_project.provider()
+        spec = spec_of(provider)
+        for kind in ('x" OR name="e2-small', "../e2-small", "e2-small?"):
+            offer = spec.offer.model_copy(update={"machine_type": kind})
+            with pytest.raises(NotOffered):
+                provider.launch("job-1", spec.model_copy(update={"offer": offer}))
+        nothing_left(gcp_project)
+
     def test_a_quota_that_is_reached_is_told_and_leaves_nothing(
         self, gcp_project: GcpProject
     ) -> None:
@@ -368,6 +390,23 @@ class TestCapacity:
 
 
 class TestAnEnd:
+    @pytest.mark.parametrize("spot", [False, True])
+    def test_of_its_time_leaves_rules_that_are_seen_and_removed(
+        self, gcp_project: GcpProject, spot: bool
+    ) -> None:
+        state, provider = gcp_project.state, gcp_project.provider()
+        made = provider.launch("job-1", spec_of(provider, offer=offer_of(provider, spot=spot)))
+        state.until(lambda: the_instance(gcp_project)["status"] == "RUNNING", 10)
+        gcp_project.server.compute.time_is_up(state, made.id)
+        state.until(lambda: not state.instances, 10)
+        gcp_project.now += YOUNG
+        [left] = provider.machines()
+
+        assert state.instances == {}
+        assert left.state is MachineState.STOPPED
+        gone(provider, left)
+        nothing_left(gcp_project)
+
     def test_a_preempted_machine_is_stopped_until_its_rules_are_gone(
         self, gcp_project: GcpProject
     ) -> None:
@@ -414,7 +453,7 @@ class TestAnEnd:
         gone(provider, listed)
         nothing_left(gcp_project)
 
-    @pytest.mark.parametrize("method", ["instances.delete", "firewalls.delete"])
+    @pytest.mark.parametrize("method", ["instances.delete", "firewalls.get", "firewalls.delete"])
     @pytest.mark.parametrize("after", [False, True])
     def test_failures_in_the_middle_of_it_are_told_and_it_goes_on_where_it_was(
         self, gcp_project: GcpProject, method: str, after: bool
@@ -442,6 +481,85 @@ class TestAnEnd:
         assert [one.id for one in provider.machines()] == [made.id]
         gone(provider, made)
         nothing_left(gcp_project)
+
+
+class TestWhatIsNotOurs:
+    VICTIM = "../../zones/europe-west1-b/instances/victim"
+
+    def given(self, project: GcpProject) -> tuple[Machine, Machine]:
+        """A machine of ours and one of another installation, beside one of somebody."""
+        state, ours, theirs = project.state, project.provider(), project.provider(owner="another")
+        made = ours.launch("job-1", spec_of(ours)), theirs.launch("job-1", spec_of(theirs))
+        state.until(lambda: len(state.instances) == 2, 10)
+        with state.changed:
+            kept = {"name": "victim", "description": "theirs"}
+            zone = "europe-west1-b"
+            state.instances[zone, "victim"] = {**next(iter(state.instances.values())), **kept}
+            for rule in ("victim", "victim-open", "victim-shut"):
+                shown = {**state.firewalls[f"{made[0].id}-shut"], **kept, "name": rule}
+                state.firewalls[rule] = shown
+            state.calls.clear()
+        return made
+
+    @pytest.mark.parametrize(
+        "id",
+        [
+            f"{VICTIM}#",
+            f"{VICTIM}?",
+            "../../global/firewalls/victim#",
+            "victim",
+            "victim#",
+            'x" OR name="victim',
+            "x OR name=victim",
+            "..",
+            "",
+            f"fs-{VICTIM}-0123456789ab",
+            "fs-a-0123456789ab\n",
+        ],
+    )
+    def test_is_not_ended_by_a_name_that_means_another_path_or_filter(
+        self, gcp_project: GcpProject, request: pytest.FixtureRequest, id: str
+    ) -> None:
+        ours, _ = self.given(gcp_project)
+        state = gcp_project.state
+        before = {*state.instances}, {*state.firewalls}
+        refused = pytest.raises(InvalidRequest, match="no id of a machine of ours")
+        with remote_provider(request, gcp_project.provider()) as function, refused:
+            function.terminate(ours.model_copy(update={"id": id}))
+
+        assert ({*state.instances}, {*state.firewalls}) == before
+        assert state.calls == []
+
+    def test_is_not_ended_by_its_name(self, gcp_project: GcpProject) -> None:
+        ours, theirs = self.given(gcp_project)
+        state = gcp_project.state
+        before = {*state.instances}, {*state.firewalls}
+        gcp_project.provider().terminate(ours.model_copy(update={"id": theirs.id}))
+
+        assert ({*state.instances}, {*state.firewalls}) == before
+        assert not {one for one in state.calls if one.endswith(".delete")}
+
+    def test_is_kept_even_where_it_is_named_as_ours_are(self, gcp_project: GcpProject) -> None:
+        ours, _ = self.given(gcp_project)
+        state, provider = gcp_project.state, gcp_project.provider()
+        state.firewalls[f"{ours.id}-open"]["description"] = "theirs"
+        gone(provider, ours)
+        state.until(lambda: f"{ours.id}-shut" not in state.firewalls, 10)
+
+        assert f"{ours.id}-shut" not in state.firewalls
+        assert f"{ours.id}-open" in state.firewalls
+
+    def test_is_out_of_reach_of_a_name_in_a_path(self, gcp_project: GcpProject) -> None:
+        calls = gcp_project.provider()._calls
+        for name in ("a/../victim", "victim?x", "victim#x", "a/b"):
+            with pytest.raises(Refused) as caught:
+                calls.delete("global", "firewalls", name)
+            assert caught.value.status == 404
+        for name in ("", ".", ".."):
+            with pytest.raises(InvalidRequest):
+                calls.delete("global", "firewalls", name)
+
+        assert gcp_project.state.calls == ["firewalls.delete"] * 4
 
 
 CALLS = [

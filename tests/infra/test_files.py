@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
+import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from fedspan.cli.deploying import declared
 from fedspan.cli.idle_cost import idle, prices
 from fedspan.objects.keys import STAGING
 from fedspan.providers.gcp.policy import PERMISSIONS
+from fedspan.settings import Settings
 from tests.infra.conftest import INFRA, ROOT
 
 FILES = sorted(INFRA.glob("*/*.tf"))
@@ -87,11 +91,75 @@ def test_googles_role_for_machines_is_the_policy_we_print() -> None:
     assert role == sorted(PERMISSIONS)
 
 
+def owners(name: str, region: str) -> list[str]:
+    """What infra/ marks machines with, in a region of each cloud: of AWS's functions, of Google's,
+    and of Google's `machines`."""
+    known = {"var.name": name, "var.region": region, "local.region": region}
+
+    def worded(cloud: str, field: str) -> str:
+        blocks = parsed(INFRA / cloud / "functions.tf")["locals"]
+        [text] = [block[field].strip('"') for block in blocks if field in block]
+        return re.sub(r"\$\{([\w.]+)\}", lambda it: known[it[1]], text)
+
+    known["local.owner"] = worded("gcp", "owner")
+    return [worded("aws", "owner"), known["local.owner"], worded("gcp", "remote_owner")]
+
+
+def test_no_two_installations_mark_their_machines_alike() -> None:
+    """A region may have the same name on two clouds; a name of ours may end as a region begins."""
+    names, regions = (
+        ["fedspan", "fedspan-aws", "f" * 20],
+        ["europe-west1", "northamerica-northeast1"],
+    )
+    made = [one for name in names for region in regions for one in owners(name, region)]
+
+    assert owners("fedspan", "europe-west1") == [
+        "fedspan-aws-europe-west1",
+        "fedspan-gcp-europe-west1",
+        "fedspan-gcp-europe-west1-remote",
+    ]
+    assert len(set(made)) == len(made) == 18
+    for one in made:
+        Settings(owner=one)
+        assert re.fullmatch(r"[a-z0-9_-]{1,63}", one)  # a label's value at Google
+
+
+def test_every_function_on_google_is_told_its_owner() -> None:
+    text = (INFRA / "gcp/functions.tf").read_text()
+
+    assert text.count("FEDSPAN_OWNER") == 1
+    assert '{ FEDSPAN_OWNER = each.key == "machines" ? local.remote_owner : local.owner }' in text
+
+
+@pytest.mark.parametrize(
+    ("callers", "said"),
+    [
+        ([], ""),
+        (["serviceAccount:one@example.org"], ""),
+        (["serviceAccount:one@example.org", "serviceAccount:two@example.org"], "One at most"),
+        (["allUsers"], "are the public"),
+    ],
+    ids=["none", "one", "two", "everybody"],
+)
+def test_one_control_plane_calls_the_machines_of_google(
+    tmp_path: Path, callers: list[str], said: str
+) -> None:
+    if shutil.which("terraform") is None:
+        pytest.skip("LEFT OUT: validation of variables; terraform is not on PATH")
+    shutil.copy(INFRA / "gcp/variables.tf", tmp_path)
+    words = ["-var=project=p", "-var=package=p", f"-var=machines_callers={json.dumps(callers)}"]
+    command = ["terraform", f"-chdir={tmp_path}", "plan", "-no-color", "-input=false", *words]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+    assert bool(ran.returncode) is bool(said), ran.stderr
+    assert said in ran.stderr
+
+
 def test_nothing_on_google_is_for_everybody() -> None:
     text = "\n".join(file.read_text() for file in (INFRA / "gcp").glob("*.tf"))
     buckets = [body for kind, _, body in resources("gcp") if kind == "google_storage_bucket"]
 
-    assert text.count("allUsers") == 2  # where `callers` refuses it, and says so
+    assert text.count("allUsers") == 4  # where callers refuse it, and say so
     assert [one["public_access_prevention"].strip('"') for one in buckets] == ["enforced"] * 2
     assert [one["uniform_bucket_level_access"] for one in buckets] == [True] * 2
 

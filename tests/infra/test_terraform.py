@@ -110,6 +110,7 @@ def test_every_function_has_a_role_a_log_group_and_an_environment_of_its_own(
     assert {name.removeprefix("FEDSPAN_").lower() for name in environment["variables"]} <= set(
         Settings.model_fields
     )
+    assert settings.owner == f"fedspan-aws-{REGION}"
     assert settings.api_url.startswith("https://") and settings.api_url.endswith("/api")
     assert settings.state_machine_arn == of(applied, "aws_sfn_state_machine")[0]["arn"]
     assert settings.master_key == of(applied, "aws_kms_alias")[0]["arn"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any, Final
@@ -17,6 +17,7 @@ from fedspan.domain.credentials import Examination, GcpSecret, Identity, Permiss
 from fedspan.errors import CredentialRejected, InvalidRequest, NotOffered
 from fedspan.providers.addresses import check_address
 from fedspan.providers.base import Surroundings
+from fedspan.providers.gcp.documents import NETWORK_NAME
 from fedspan.providers.gcp.errors import Refused, translated
 from fedspan.providers.gcp.identity import LONGEST_S, SCOPE, key_file, of_key
 from fedspan.providers.gcp.policy import PERMISSIONS
@@ -27,10 +28,15 @@ TOKEN_HOSTS: Final = frozenset(
 )
 """Where Google gives tokens. google-auth would post to any address that a key names."""
 
+USUAL: Final = "https://oauth2.googleapis.com/token"
+NO_GPUS: Final = "no machines with GPUs: Container-Optimized OS, which they run, has no driver"
+
 LISTING: Final = "compute.regions.list"
+LOOKING: Final = "compute.networks.get"
 
 
 def examine(secret: GcpSecret, around: Surroundings) -> Examination:
+    """Raises `NotOffered`, too, where machines would have no network."""
     _check_token_uri(secret.token_uri, around.allow_loopback)
     key = of_key(secret)
     with translated(f"refresh the key {secret.private_key_id}"):
@@ -40,7 +46,10 @@ def examine(secret: GcpSecret, around: Surroundings) -> Examination:
         regions: Sequence[Mapping[str, Any]] = ()
         if LISTING in allowed:
             with translated("list regions"):
-                regions = list(calls.listed("regions", "name,status,quotas(metric,limit,usage)"))
+                shown = "name,status,quotas(metric,limit,usage)"
+                regions = list(calls.listed("regions", fields=shown))
+        if LOOKING in allowed:
+            _check_network(calls, secret.project_id)
     names = _chosen(secret, regions) if LISTING in allowed else secret.regions
     return Examination(
         identity=Identity(subject=secret.client_email, account=secret.project_id),
@@ -49,15 +58,20 @@ def examine(secret: GcpSecret, around: Surroundings) -> Examination:
             for action, purpose in PERMISSIONS.items()
         ),
         regions=names,
-        notes=tuple(_notes(secret, regions, names)),
+        notes=(*_notes(secret, regions, names), *_unasked(allowed), NO_GPUS),
     )
 
 
 def _check_token_uri(uri: str, allow_loopback: bool) -> None:
-    """Raises `InvalidRequest` unless it is Google's, or a test's."""
-    host = urlsplit(uri).hostname or ""
+    """Raises `InvalidRequest` unless it is Google's, or a test's. Never repeats it: it may be a
+    key that was pasted at the wrong place."""
+    try:
+        parts = urlsplit(uri)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        host = ""
     if host not in TOKEN_HOSTS and not (allow_loopback and _loopback(host)):
-        raise InvalidRequest(f"token_uri: {host or uri} is not where Google gives tokens")
+        raise InvalidRequest(f"token_uri: is not where Google gives tokens, such as {USUAL}")
     check_address(uri, allow_loopback=allow_loopback, field="token_uri")
 
 
@@ -107,6 +121,26 @@ def _tested(calls: Calls, secret: GcpSecret) -> set[str]:
     return allowed
 
 
+def _check_network(calls: Calls, project: str) -> None:
+    """Raises `NotOffered` unless it is there, with a subnetwork in every region."""
+    why = ""
+    with translated("look for the network"):
+        try:
+            shown = "name,autoCreateSubnetworks"
+            network = calls.get("global", "networks", NETWORK_NAME, fields=shown)
+            if network.get("autoCreateSubnetworks") is False:
+                why = "makes no subnetworks by itself (mode custom): delete it"
+        except Refused as exc:
+            if exc.status != 404:
+                raise
+            why = "is not there: make it"
+    if why:
+        raise NotOffered(
+            f"gcp: machines are in the network {NETWORK_NAME}, which {why}; "
+            f"gcloud compute networks create {NETWORK_NAME} --subnet-mode=auto --project={project}"
+        )
+
+
 def _chosen(secret: GcpSecret, regions: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     up = tuple(one["name"] for one in regions if one.get("status") == "UP")
     unknown = [name for name in secret.regions if name not in up]
@@ -134,4 +168,8 @@ def _notes(
     if left:
         low, high = min(left, key=left.__getitem__), max(left, key=left.__getitem__)
         yield f"vCPUs left of the quota: from {left[low]} in {low} to {left[high]} in {high}"
-    yield "GPUs have quotas of their own, which are 0 until Google grants more"
+
+
+def _unasked(allowed: Collection[str]) -> Iterator[str]:
+    if LOOKING not in allowed:
+        yield f"the network {NETWORK_NAME} could not be looked for: {LOOKING} is missing"

@@ -12,7 +12,8 @@ from fedspan.providers.gcp.marks import OPEN, SHUT, Marks
 
 Document = dict[str, Any]
 
-NETWORK: Final = "global/networks/default"
+NETWORK_NAME: Final = "default"
+NETWORK: Final = f"global/networks/{NETWORK_NAME}"
 IMAGES: Final = {
     CpuArch.X86: "projects/cos-cloud/global/images/family/cos-stable",
     CpuArch.ARM: "projects/cos-cloud/global/images/family/cos-arm64-stable",
@@ -20,19 +21,21 @@ IMAGES: Final = {
 DISK_GB: Final = 30
 HYPERDISK_ONLY: Final = frozenset({"c4", "c4a", "c4d", "n4", "n4a", "n4d"})
 """Families that take no persistent disk."""
-ACCELERATORS: Final = {
-    "P100": "nvidia-tesla-p100",
-    "P4": "nvidia-tesla-p4",
-    "T4": "nvidia-tesla-t4",
-    "V100": "nvidia-tesla-v100",
-}
-"""Of n1, which gets its GPUs attached; other families have them built in."""
+LIFE_S: Final = 8 * 24 * 3600
+"""How long Google lets one run, and then deletes it: as long as its token is good."""
 ADDRESS: Final = (
     "curl --silent --fail --retry 5 --header 'Metadata-Flavor: Google' "
     "http://metadata.google.internal/computeMetadata/v1/instance/network-interfaces/0/"
     "access-configs/0/external-ip"
 )
 """Prints the public address of the machine it runs on."""
+
+
+def opening(port: int) -> str:
+    """What opens `port` in the firewall that Container-Optimized OS has of its own, which lets in
+    nothing but SSH. IPv4 only, as the machine's address is; who may come, its rules say.
+    https://cloud.google.com/container-optimized-os/docs/how-to/firewall"""
+    return f"iptables -w -I INPUT -p tcp --dport {port} -j ACCEPT" if port else ""
 
 
 def instance(
@@ -73,10 +76,6 @@ def instance(
             "enableVtpm": True,
             "enableIntegrityMonitoring": True,
         }
-    if offer.gpus and offer.machine_type.startswith("n1-"):
-        kind = ACCELERATORS.get(offer.gpu, offer.gpu)
-        url = f"zones/{zone}/acceleratorTypes/{kind}"
-        document["guestAccelerators"] = [{"acceleratorType": url, "acceleratorCount": offer.gpus}]
     if service_account:
         document["serviceAccounts"] = [{"email": service_account, "scopes": [SCOPE]}]
     return document
@@ -136,15 +135,17 @@ def _disk(zone: str, offer: Offer) -> Document:
 
 
 def _scheduling(offer: Offer) -> Document:
+    common = {
+        # Not longer, even if nobody is left to end it. The clock stops for a machine that has
+        # powered itself off: that one is only `terminate`'s.
+        # https://cloud.google.com/compute/docs/instances/limit-vm-runtime
+        "maxRunDuration": {"seconds": str(LIFE_S)},
+        # Not STOP, by which its disk would be paid for until somebody looks. Its firewall rules
+        # stay, and show that it was there.
+        "instanceTerminationAction": "DELETE",
+        # A machine that started anew would be another incarnation with the token of the first.
+        "automaticRestart": False,
+    }
     if offer.spot:
-        return {
-            "provisioningModel": "SPOT",
-            # Not STOP, by which its disk would be paid for until somebody looks. Its firewall rules
-            # stay, and show that it was there.
-            "instanceTerminationAction": "DELETE",
-            "onHostMaintenance": "TERMINATE",
-            "automaticRestart": False,
-        }
-    moves = "TERMINATE" if offer.gpus else "MIGRATE"
-    # A machine that started anew would be another incarnation with the token of the first.
-    return {"onHostMaintenance": moves, "automaticRestart": False}
+        return {**common, "provisioningModel": "SPOT", "onHostMaintenance": "TERMINATE"}
+    return {**common, "provisioningModel": "STANDARD", "onHostMaintenance": "MIGRATE"}

@@ -14,18 +14,14 @@ import requests
 from fedspan.domain.credentials import GcpSecret
 from fedspan.domain.machines import Machine, MachineSpec, MachineState, Offer, Role
 from fedspan.domain.spec import Need
-from fedspan.errors import (
-    NoCapacity,
-    NotOffered,
-    ProviderError,
-)
+from fedspan.errors import InvalidRequest, NoCapacity, NotOffered, ProviderError
 from fedspan.placement.offers import offers_in
 from fedspan.providers.base import Capabilities, Surroundings
-from fedspan.providers.gcp.documents import ADDRESS, instance, rules
+from fedspan.providers.gcp.documents import ADDRESS, instance, opening, rules
 from fedspan.providers.gcp.errors import Refused, of_operation, translated
 from fedspan.providers.gcp.identity import Identity, of_environment, of_key
-from fedspan.providers.gcp.marks import OPEN, OWNER, SHUT, Marks, name_of, of_rule, read
-from fedspan.providers.gcp.rest import Calls
+from fedspan.providers.gcp.marks import NAME, OPEN, OWNER, SHUT, Marks, name_of, of_rule, read
+from fedspan.providers.gcp.rest import Calls, equal
 from fedspan.providers.user_data import cloud_config
 
 STATES: Final[Mapping[str, MachineState]] = {
@@ -88,13 +84,19 @@ class GcpProvider:
         self._calls.close()
 
     def offers(self, need: Need) -> Sequence[Offer]:
+        """None with a GPU: on Container-Optimized OS a container has the use of one only after a
+        driver was installed and mounted, which our start-up document does not do."""
+        if need.gpu is not None:
+            return []
         with translated("list regions"):
             return offers_in(self._around.book(), "gcp", self._regions(), need)
 
     def launch(self, job: str, spec: MachineSpec) -> Machine:
+        if spec.offer.gpus:
+            raise NotOffered(f"gcp: {spec.offer.machine_type} has a GPU that no machine could use")
         name = name_of(self._around.owner, spec.key)
-        image = self._around.images[spec.role]
-        user_data = cloud_config(spec, image, self.capabilities.user_data_bytes, ADDRESS)
+        image, most = self._around.images[spec.role], self.capabilities.user_data_bytes
+        user_data = cloud_config(spec, image, most, ADDRESS, opening(spec.port))
         marks = Marks(
             owner=self._around.owner,
             job=job,
@@ -119,7 +121,7 @@ class GcpProvider:
         with translated("list machines"):
             # Rules first: they are made before the instance, and go after it.
             left = self._ruled()
-            mine = f"labels.{OWNER}={self._around.owner}"
+            mine = equal(f"labels.{OWNER}", self._around.owner)
             shown = self._calls.aggregated("instances", _SHOWN, filter=mine)
             seen = [one for _, found in shown if (one := self._read(found)) is not None]
         there = {one.id for one in seen}
@@ -127,6 +129,8 @@ class GcpProvider:
         return sorted((one for one in seen if job in (None, one.job)), key=lambda one: one.key)
 
     def terminate(self, machine: Machine) -> None:
+        if not NAME.fullmatch(machine.id):
+            raise InvalidRequest("gcp terminate: that is no id of a machine of ours")
         with translated(f"terminate {machine.id}"):
             self._end(machine.id)
 
@@ -156,14 +160,14 @@ class GcpProvider:
                 f"{', '.join(sold_out)} just now"
             )
         for operation in begun:
-            self._check(f"global/operations/{operation}")
+            self._check("global", "operations", operation)
         return marks.machine(name, MachineState.PENDING)
 
     def _zones(self, marks: Marks) -> list[str]:
         """Of the offer's region, those that have its machine type; each key has an order of its
         own, always the same."""
         offer = marks.offer
-        wanted = f"name={offer.machine_type}"
+        wanted = equal("name", offer.machine_type)
         found = self._calls.aggregated("machineTypes", "name", filter=wanted)
         zones = {zone for zone, _ in found if zone.rpartition("-")[0] == offer.region}
         if not zones:
@@ -178,7 +182,7 @@ class GcpProvider:
         life, begun = "", []
         for rule in rules(name, marks, spec):
             try:
-                operation = self._calls.post("global/firewalls", rule)
+                operation = self._calls.post("global", "firewalls", body=rule)
             except Refused as exc:
                 if exc.status != 409:
                     raise
@@ -187,70 +191,84 @@ class GcpProvider:
             life = life or (operation["targetId"] if rule["name"] == name + SHUT else "")
         if life:
             return life, marks, begun
-        before = self._calls.get(f"global/firewalls/{name}{SHUT}", fields="id,description")
-        return before["id"], read(before.get("description"), marks.owner) or marks, begun
+        before = self._calls.get("global", "firewalls", name + SHUT, fields="id,description")
+        return before["id"], read(name, before.get("description"), marks.owner) or marks, begun
 
     def _inserted(self, zone: str, document: Mapping[str, Any], request: str) -> Refused | None:
         """Why there will be no instance; None when there will be, as far as is known soon."""
         try:
             operation = self._calls.post(
-                f"zones/{zone}/instances",
-                dict(document),
+                "zones",
+                zone,
+                "instances",
+                body=dict(document),
                 requestId=str(uuid.uuid5(uuid.NAMESPACE_URL, request)),
             )
         except Refused as exc:
             return exc
         if operation["status"] != "DONE":
-            path = f"zones/{zone}/operations/{operation['name']}/wait"
+            path = "zones", zone, "operations", operation["name"], "wait"
             with contextlib.suppress(requests.Timeout, requests.ConnectionError):
                 # One that does not tell in time goes on.
-                operation = self._calls.post(path, seconds=LOOK_S)
+                operation = self._calls.post(*path, seconds=LOOK_S)
         return of_operation(operation)
 
-    def _check(self, path: str) -> None:
-        refused = of_operation(self._calls.get(path))
+    def _check(self, *path: str) -> None:
+        refused = of_operation(self._calls.get(*path))
         if refused is not None:
             raise refused
 
     def _found(self, name: str) -> tuple[str, Machine] | None:
         """The zone and the machine of an instance, whatever its state."""
-        for zone, shown in self._calls.aggregated("instances", _SHOWN, filter=f"name={name}"):
+        wanted = equal("name", name)
+        for zone, shown in self._calls.aggregated("instances", _SHOWN, filter=wanted):
             machine = self._read(shown)
-            if machine is not None:
+            if machine is not None and machine.id == name:
                 return zone, machine
         return None
 
     def _read(self, shown: Mapping[str, Any]) -> Machine | None:
-        marks = read(shown.get("description"), self._around.owner)
+        marks = read(shown["name"], shown.get("description"), self._around.owner)
         state = STATES.get(shown["status"], MachineState.RUNNING)
         return marks.machine(shown["name"], state) if marks else None
 
     def _ruled(self) -> dict[str, Machine]:
         """A machine for each whose firewall rules there are, as it is if there is no more of it."""
         found = {}
-        for rule in self._calls.listed("global/firewalls", "name,description"):
-            marks = read(rule.get("description"), self._around.owner)
+        for rule in self._calls.listed("global", "firewalls", fields="name,description"):
+            name = of_rule(rule["name"])
+            marks = read(name, rule.get("description"), self._around.owner)
             if marks is not None:
                 young = self._around.now() - marks.launched < YOUNG
                 state = MachineState.PENDING if young else MachineState.STOPPED
-                name = of_rule(rule["name"])
                 found[name] = marks.machine(name, state)
         return found
 
     def _end(self, name: str) -> None:
-        """Delete the instance; when there is none, its rules."""
+        """Delete the instance; when there is none, its rules. Only what is marked as ours."""
         found = self._found(name)
         if found is not None:
             zone, _ = found
-            if self._deleted(f"zones/{zone}/instances/{name}"):
+            if self._deleted("zones", zone, "instances", name):
                 return
         for rule in (OPEN, SHUT):
-            self._deleted(f"global/firewalls/{name}{rule}")
+            if self._is_rule(name, rule):
+                self._deleted("global", "firewalls", name + rule)
 
-    def _deleted(self, path: str) -> bool:
+    def _is_rule(self, name: str, rule: str) -> bool:
+        """Whether `name` has that rule, and it is marked as ours."""
+        try:
+            shown = self._calls.get("global", "firewalls", name + rule, fields="description")
+        except Refused as exc:
+            if exc.status == 404:
+                return False
+            raise
+        return read(name, shown.get("description"), self._around.owner) is not None
+
+    def _deleted(self, *path: str) -> bool:
         """Whether there was something to delete; it may be on its way already."""
         try:
-            self._calls.delete(path)
+            self._calls.delete(*path)
         except Refused as exc:
             if exc.status == 404:
                 return False
@@ -270,7 +288,7 @@ class GcpProvider:
         if self._given:
             return self._given
         if self._known is None or now - self._known[0] > REMEMBERED:
-            found = self._calls.listed("regions", "name,status")
+            found = self._calls.listed("regions", fields="name,status")
             up = tuple(one["name"] for one in found if one.get("status") == "UP")
             self._known = now, up
         return self._known[1]

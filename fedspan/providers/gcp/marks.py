@@ -14,6 +14,8 @@ from fedspan.domain.values import Instant, Message
 OWNER: Final = "fedspan-owner"
 OPEN: Final = "-open"
 SHUT: Final = "-shut"
+NAME: Final = re.compile(r"fs-[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?-[0-9a-f]{12}")
+"""As `name_of` makes them, whoever the owner is."""
 
 
 class Marks(Message):
@@ -44,8 +46,10 @@ class Marks(Message):
 _SHARED: Final = ("job", "key", "role", "epoch", "offer", "launched")
 
 
-def read(description: str | None, owner: str) -> Marks | None:
-    """None: made by somebody else."""
+def read(name: str, description: str | None, owner: str) -> Marks | None:
+    """Of the instance `name`, or of its rules. None: made by somebody else."""
+    if not NAME.fullmatch(name):
+        return None
     try:
         marks = Marks.model_validate_json(description or "")
     except ValidationError:

@@ -20,9 +20,10 @@ PERMISSIONS: Final = {
     "compute.instances.list": "find machines",
     "compute.instances.delete": "end a machine",
     "compute.firewalls.create": "open the port of a machine, and shut all others",
+    "compute.networks.get": "know that there is a network for machines",
     "compute.networks.updatePolicy": "make and remove firewall rules",
     "compute.globalOperations.get": "know whether the firewall rules were made",
-    "compute.firewalls.get": "recognise the firewall rules of a launch that was cut off",
+    "compute.firewalls.get": "recognise the firewall rules of a machine",
     "compute.firewalls.list": "find firewall rules that are left",
     "compute.firewalls.delete": "remove the firewall rules of a machine",
 }

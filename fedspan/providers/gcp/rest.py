@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import quote
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from fedspan.errors import InvalidRequest
 from fedspan.providers.gcp.errors import Refused, of_answer
 from fedspan.providers.gcp.identity import Bearer, Identity
 
@@ -24,12 +26,12 @@ RETRY: Final = Retry(total=1, redirect=0, status=0, other=0, allowed_methods=["G
 
 
 class Calls:
-    """`endpoint` replaces Google's hosts. What is answered is JSON; what is refused raises
-    `Refused`, and what has no answer what requests and google-auth raise: `translated` knows
-    them all."""
+    """`endpoint` replaces Google's hosts. A path is given by its segments, of which none can be
+    more than one. What is answered is JSON; what is refused raises `Refused`, and what has no
+    answer what requests and google-auth raise: `translated` knows them all."""
 
     def __init__(self, identity: Identity, endpoint: str | None) -> None:
-        project = identity.project
+        project = _path(identity.project)
         self._compute = f"{endpoint or COMPUTE}/compute/v1/projects/{project}"
         self._permissions = f"{endpoint or PROJECTS}/v1/projects/{project}:testIamPermissions"
         self._bearer = Bearer(identity.credentials)
@@ -42,22 +44,22 @@ class Calls:
         self._session.close()
         self._bearer.close()
 
-    def get(self, path: str, **query: str) -> Answer:
-        return self._called("GET", f"{self._compute}/{path}", query)
+    def get(self, *path: str, **query: str) -> Answer:
+        return self._called("GET", f"{self._compute}/{_path(*path)}", query)
 
     def post(
-        self, path: str, body: Answer | None = None, *, seconds: float = READ_S, **query: str
+        self, *path: str, body: Answer | None = None, seconds: float = READ_S, **query: str
     ) -> Answer:
-        return self._called("POST", f"{self._compute}/{path}", query, body, seconds)
+        return self._called("POST", f"{self._compute}/{_path(*path)}", query, body, seconds)
 
-    def delete(self, path: str) -> Answer:
-        return self._called("DELETE", f"{self._compute}/{path}")
+    def delete(self, *path: str) -> Answer:
+        return self._called("DELETE", f"{self._compute}/{_path(*path)}")
 
-    def listed(self, path: str, fields: str, **query: str) -> Iterator[Answer]:
+    def listed(self, *path: str, fields: str, **query: str) -> Iterator[Answer]:
         """The `items` of all pages, with their `fields` only: user data stays there."""
         query["fields"] = f"nextPageToken,items({fields})"
         while True:
-            page = self.get(path, **query)
+            page = self.get(*path, **query)
             yield from page.get("items", [])
             if not page.get("nextPageToken"):
                 return
@@ -68,7 +70,7 @@ class Calls:
         that none of its machines is taken for gone."""
         query["fields"] = f"nextPageToken,items/*/{kind}({fields})"
         while True:
-            page = self.get(f"aggregated/{kind}", **query)
+            page = self.get("aggregated", kind, **query)
             for scope, found in page.get("items", {}).items():
                 for one in found.get(kind, []):
                     yield scope.removeprefix("zones/"), one
@@ -104,3 +106,15 @@ class Calls:
         except ValueError as exc:
             raise Refused(502, (), f"{verb} was answered with no JSON") from exc
         return document
+
+
+def equal(field: str, value: str) -> str:
+    """The filter of what has `value`, whatever is in it, in its `field`."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'{field}="{escaped}"'
+
+
+def _path(*segments: str) -> str:
+    if {"", ".", ".."} & set(segments):  # these survive quoting, and mean another path
+        raise InvalidRequest(f"gcp: {'/'.join(segments)!r} names nothing at Google")
+    return "/".join(quote(one, safe="") for one in segments)

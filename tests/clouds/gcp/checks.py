@@ -18,6 +18,8 @@ HYPERDISK_ONLY: Final = frozenset({"n4", "c4", "c4a"})
 MOST_VALUE_BYTES: Final = 256 * 1024
 MOST_METADATA_BYTES: Final = 512 * 1024
 MOST_DESCRIPTION: Final = 2048
+SHORTEST_RUN_S: Final = 30
+LONGEST_RUN_S: Final = 120 * 24 * 3600
 
 Schema = dict[str, Any]
 _INTERFACE: Final[Schema] = {
@@ -45,6 +47,7 @@ INSTANCE: Final[Schema] = {
         "instanceTerminationAction": str,
         "onHostMaintenance": str,
         "automaticRestart": bool,
+        "maxRunDuration": {"seconds": (int, str), "nanos": int},
     },
     "serviceAccounts": [{"email": str, "scopes": [str]}],
     "guestAccelerators": [{"acceleratorType": str, "acceleratorCount": int}],
@@ -112,7 +115,11 @@ def check_instance(project: Project, zone: str, body: dict[str, Any]) -> None:
     kind = _check_machine_type(project, zone, body["machineType"])
     _check_disks(zone, kind, body["disks"])
     for interface in body["networkInterfaces"]:
-        _check_network(project, interface.get("network", ""))
+        network = interface.get("network", "")
+        _check_network(project, network)
+        if network.rpartition("/")[2] in project.custom_networks:
+            said = "Network interface must specify a subnet if the network resource is in custom "
+            raise invalid("resource.networkInterfaces[0]", network, said + "subnet mode.")
         if interface.get("accessConfigs") and not project.external_addresses:
             said = (
                 "Constraint constraints/compute.vmExternalIpAccess violated for project "
@@ -179,14 +186,29 @@ def _check_scheduling(kind: str, body: dict[str, Any]) -> None:
     if spot and (moves or how.get("automaticRestart", False)):
         said = "Spot VMs must have onHostMaintenance TERMINATE and automaticRestart false."
         raise invalid("resource.scheduling", how, said)
-    if not spot and how.get("instanceTerminationAction"):
-        raise invalid("resource.scheduling", how, "instanceTerminationAction is for spot VMs.")
+    _check_run(how, spot=spot)
     if moves and (kind.startswith(("a2", "a3", "g2")) or body.get("guestAccelerators")):
         said = "Instances with guest accelerators do not support live migration."
         raise ApiError(400, "badRequest", said)
     if body.get("guestAccelerators") and not kind.startswith("n1-"):
         said = f"The machine type {kind} does not take accelerators."
         raise invalid("resource.guestAccelerators", body["guestAccelerators"], said)
+
+
+def _check_run(how: dict[str, Any], *, spot: bool) -> None:
+    """A limit of the run time says what is done at its end, whatever the provisioning model."""
+    run, action = how.get("maxRunDuration"), how.get("instanceTerminationAction")
+    if action not in (None, "STOP", "DELETE") or (action and run is None and not spot):
+        said = "instanceTerminationAction is for spot VMs and those with a limit of their run time."
+        raise invalid("resource.scheduling.instanceTerminationAction", action, said)
+    if run is None:
+        return
+    if action is None:
+        said = "A limit of the run time needs an instanceTerminationAction."
+        raise invalid("resource.scheduling.instanceTerminationAction", action, said)
+    if not SHORTEST_RUN_S <= int(run.get("seconds", 0)) <= LONGEST_RUN_S:
+        said = f"Must be between {SHORTEST_RUN_S} and {LONGEST_RUN_S} seconds."
+        raise invalid("resource.scheduling.maxRunDuration", run, said)
 
 
 def check_firewall(project: Project, body: dict[str, Any]) -> None:

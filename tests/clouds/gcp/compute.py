@@ -13,7 +13,7 @@ from tests.clouds.gcp.boot import Boots
 from tests.clouds.gcp.checks import MACHINE_TYPE, check_firewall, check_instance, invalid
 from tests.clouds.gcp.operations import Operations, failure, stamp
 from tests.clouds.gcp.projects import REGIONS, ZONES, ApiError, Project, number
-from tests.clouds.gcp.queries import matching, paged
+from tests.clouds.gcp.queries import matching, paged, term
 
 Query = Mapping[str, str]
 Answer = dict[str, Any]
@@ -37,7 +37,7 @@ class Compute:
     def machine_types(self, project: Project, query: Query) -> Answer:
         """Only with a filter of one name: Google has thousands."""
         project.demand("compute.machineTypes.list")
-        name = query.get("filter", "").removeprefix("name=")
+        _, name = term(query.get("filter", ""))
         zones = [
             {"zone": zone, "name": name}
             for zone in ZONES
@@ -98,6 +98,12 @@ class Compute:
 
         return self.operations.start(project, "delete", machine, zone, (lambda: None, last))
 
+    def networks_get(self, project: Project, name: str) -> Answer:
+        project.demand("compute.networks.get")
+        if name not in project.networks:
+            raise _missing(project, f"global/networks/{name}")
+        return {"name": name, "autoCreateSubnetworks": name not in project.custom_networks}
+
     def firewalls_insert(self, project: Project, query: Query, body: Answer) -> Answer:
         project.demand("compute.firewalls.create", "compute.networks.updatePolicy")
         known = _asked_before(project, query)
@@ -143,7 +149,18 @@ class Compute:
 
     def preempt(self, project: Project, name: str) -> None:
         """Google takes a spot machine back: STOPPING, then TERMINATED or gone, as it was told to
-        be. Anybody else's power button does the same to a machine on demand."""
+        be. Anybody else's power button stops a machine on demand."""
+        self._end(project, name, lambda how: how.get("provisioningModel") == "SPOT")
+
+    def time_is_up(self, project: Project, name: str) -> None:
+        """The run time of a machine reaches its limit. One that does not run has no such time:
+        it was cleared when it stopped."""
+        self._look_at_machines(project)
+        (machine,) = [one for (_, its), one in project.instances.items() if its == name]
+        if machine["status"] == "RUNNING" and "maxRunDuration" in machine["scheduling"]:
+            self._end(project, name, lambda how: True)
+
+    def _end(self, project: Project, name: str, acts: Callable[[Answer], bool]) -> None:
         with project.changed:
             (key,) = [one for one in project.instances if one[1] == name]
             machine = project.instances[key]
@@ -154,7 +171,8 @@ class Compute:
             with project.changed:
                 self.boots.stop(machine["id"])
                 machine["status"] = "TERMINATED"
-                if machine["scheduling"].get("instanceTerminationAction") == "DELETE":
+                how = machine["scheduling"]
+                if acts(how) and how.get("instanceTerminationAction") == "DELETE":
                     project.instances.pop(key, None)
                 project.changed.notify_all()
 

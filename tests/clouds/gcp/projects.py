@@ -86,13 +86,15 @@ class Fault:
 @dataclass
 class Project:
     """`permissions` None: all there are. `sold_out` are zones in which the operations of inserts
-    fail, with `insert_error`; `lacking` pairs of a zone and a machine type it does not have.
+    fail, with `insert_error`; `custom_networks` those of `networks` whose subnetworks people make;
+    `lacking` pairs of a zone and a machine type it does not have.
     `calls` lists the methods called."""
 
     id: str
     permissions: frozenset[str] | None = None
     disabled: set[str] = field(default_factory=set)
     networks: set[str] = field(default_factory=lambda: {"default"})
+    custom_networks: set[str] = field(default_factory=set)
     sold_out: set[str] = field(default_factory=set)
     token_error: dict[str, str] | None = None
     insert_error: str = "ZONE_RESOURCE_POOL_EXHAUSTED"

@@ -8,18 +8,25 @@ from typing import Any
 
 from tests.clouds.gcp.projects import ApiError
 
-_TERM = re.compile(r'^\(?\s*([\w.-]+)\s*(?:=|eq)\s*"?([^")\s]*)"?\s*\)?$')
+_TERM = re.compile(r"""([\w.-]+)\s*(?:=|eq)\s*(?:"((?:[^"\\]|\\.)*)"|([^"\s()]+))""")
 Mask = dict[str, "Mask"]
 
 
 def matching(items: Sequence[dict[str, Any]], wanted: str) -> list[dict[str, Any]]:
-    """Those that `wanted` names: terms of equality, joined by AND."""
-    terms = [_TERM.match(term.strip()) for term in wanted.split(" AND ")] if wanted else []
-    for term in terms:
-        if term is None:
-            raise ApiError(400, "invalid", f"Invalid value for field 'filter': '{wanted}'.")
-    pairs = [(term[1].split("."), term[2]) for term in terms if term]
-    return [one for one in items if all(_value(one, path) == value for path, value in pairs)]
+    """Those of which a field is what `wanted`, a `term`, says; all, where it says nothing."""
+    if not wanted:
+        return list(items)
+    field, value = term(wanted)
+    return [one for one in items if _value(one, field.split(".")) == value]
+
+
+def term(wanted: str) -> tuple[str, str]:
+    """A field and the value it is compared with, from ``field=value`` or ``field="value"``."""
+    found = _TERM.fullmatch(wanted)
+    if found is None:
+        raise ApiError(400, "invalid", f"Invalid value for field 'filter': '{wanted}'.")
+    field, quoted, plain = found.groups()
+    return field, plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
 
 
 def _value(item: Any, path: Sequence[str]) -> Any:

@@ -48,6 +48,7 @@ ROUTES: Final = [
         ("GET", "instances.list", _ZONE + "/instances"),
         ("POST", "instances.insert", _ZONE + "/instances"),
         ("DELETE", "instances.delete", _ZONE + "/instances/(?P<name>[^/]+)"),
+        ("GET", "networks.get", _HOME + "/global/networks/(?P<name>[^/]+)"),
         ("GET", "firewalls.list", _HOME + "/global/firewalls"),
         ("POST", "firewalls.insert", _HOME + "/global/firewalls"),
         ("GET", "firewalls.get", _HOME + "/global/firewalls/(?P<name>[^/]+)"),
@@ -202,6 +203,8 @@ class GcpServer:
                 return compute.instances_insert(project, path["zone"], query, _json(body))
             case "instances.delete":
                 return compute.instances_delete(project, path["zone"], path["name"], query)
+            case "networks.get":
+                return compute.networks_get(project, path["name"])
             case "firewalls.list":
                 return compute.firewalls_list(project, query)
             case "firewalls.insert":
