@@ -54,6 +54,8 @@ selection:                   # the best round by `metric` among those that reach
 #     allow: [eu]            # default: all
 #     deny: [CH]
 #   purchase: any            # spot, on_demand or any
+#   network:                 # who reaches it: participants alone, from the addresses they have
+#     allow_cidrs: [0.0.0.0/0]
 #   approve: true            # wait for `fedspan job approve`; default: start at the best place
 
 # placement:                 # how places are compared; `fedspan place --spec FILE` shows them

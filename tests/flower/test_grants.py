@@ -101,8 +101,12 @@ def test_renewed_access_takes_the_place_of_the_old(federation: Make) -> None:
 
 
 def test_the_run_waits_for_access_that_is_late(
-    federation: Make, caplog: pytest.LogCaptureFixture
+    federation: Make, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    log = logging.getLogger("fedspan.aggregator")
+    monkeypatch.setattr(log, "propagate", True)  # whatever other tests of this process did to it
+    monkeypatch.setattr(log, "disabled", False)
+    caplog.set_level(logging.INFO, log.name)
     late = {"objects_late": True}
     machine = Machine(federation(), late, late, {"objects": grant("hush-1")}, late)
     machine.heartbeat()
