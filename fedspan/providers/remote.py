@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import requests
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from requests.auth import AuthBase
+from urllib3.exceptions import HTTPError
 
 from fedspan import __version__
 from fedspan.domain.cloud_functions import Launch, Machines, Offers
@@ -195,7 +196,7 @@ class RemoteProvider:
         token = Bearer(self.token())
         try:
             answer = self._exchanged(method, path, body, query, token)
-        except requests.RequestException as exc:
+        except (requests.RequestException, HTTPError) as exc:
             # Not chained: a request's own text may repeat what was sent.
             raise CloudUnavailable(f"{self._place}: no answer ({type(exc).__name__})") from None
         if answer.status != 200:
@@ -226,7 +227,8 @@ class RemoteProvider:
 
     def _read(self, answer: requests.Response) -> bytes:
         read, until = bytearray(), time.monotonic() + self.most_s
-        for chunk in answer.iter_content(CHUNK_BYTES):
+        # `iter_content` would wait until a chunk is full, however slowly that trickles in.
+        while chunk := answer.raw.read1(CHUNK_BYTES, decode_content=True):
             read += chunk
             if len(read) > self.most_bytes:
                 raise ProviderError(f"{self._place}: answers over {self.most_bytes:,} bytes")

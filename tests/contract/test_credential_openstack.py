@@ -63,6 +63,7 @@ def test_notes_tell_of_quota_flavors_and_what_machines_are_made_from(
 
     assert "0 of 20 servers, 0 of 64 vCPUs, 0 of 131072 MiB in use" in notes
     assert "fs.small (1 vCPU, 1024 MiB)" in notes
+    assert "are not used" not in notes
     assert "image fedspan-base on fedspan-net" in notes
 
 

@@ -57,7 +57,7 @@ def test_offers_are_the_flavors_that_fit_and_cost_nothing(provider: OpenStackPro
 def test_a_flavor_with_gpus_is_for_those_who_need_one(
     seoul: OpenStackCloud, provider: OpenStackProvider
 ) -> None:
-    flavor = seoul.admin.compute.create_flavor(name="fs.gpu", vcpus=1, ram=1024, disk=1)
+    flavor = seoul.admin.compute.create_flavor(name="fs.gpu", vcpus=1, ram=1024, disk=10)
     seoul.admin.compute.create_flavor_extra_specs(flavor, {"resources:VGPU": "2"})
     with_gpu = Need(vcpus=1, memory_mib=64, gpu=GpuNeed(count=2))
     try:

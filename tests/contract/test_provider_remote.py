@@ -35,6 +35,7 @@ from fedspan.settings import Settings
 from tests.contract.clouds import NOW, remote_provider
 from tests.support.cloud_function import FORBIDDEN
 from tests.support.front import Front, standing
+from tests.support.trickle import dripping
 
 NEED = Need(vcpus=1, memory_mib=64)
 TOKEN = "hush.hush.hush"
@@ -138,16 +139,24 @@ def test_each_fault_of_what_was_asked_is_told(far: tuple[RemoteProvider, MemoryP
     assert caught.value.problems == ("one: is wrong", "two: is wrong")
 
 
-def test_what_it_can_do_is_asked_once_and_is_not_here(
+def test_what_it_can_do_is_asked_once(
     far: tuple[RemoteProvider, MemoryProvider],
 ) -> None:
     provider, cloud = far
     cloud.capabilities = Capabilities(spot=True, user_data_bytes=9, roles=frozenset({Role.CLIENT}))
 
     assert provider.capabilities == cloud.capabilities
-    cloud.capabilities = Capabilities(here=True)
+    cloud.capabilities = Capabilities()
     assert provider.capabilities.user_data_bytes == 9
-    assert not provider.capabilities.here
+
+
+def test_what_it_says_of_being_here_is_not_believed(
+    far: tuple[RemoteProvider, MemoryProvider],
+) -> None:
+    provider, cloud = far
+    cloud.capabilities = Capabilities(spot=True, here=True)
+
+    assert provider.capabilities == Capabilities(spot=True, here=False)
 
 
 def test_until_it_answers_it_may_be_anything_and_offers_say_what_is_wrong(
@@ -274,6 +283,16 @@ def test_an_answer_that_takes_too_long_is_left(through: Through) -> None:
 
     with pytest.raises(CloudUnavailable, match="answers for over"):
         provider.machines()
+
+
+def test_an_answer_that_trickles_in_is_left() -> None:
+    with dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n", 60) as drip:
+        provider = RemoteProvider("gcp", drip.url, lambda: TOKEN, allow_loopback=True, most_s=0.3)
+        with pytest.raises(CloudUnavailable, match="answers for over"):
+            provider.machines()
+        provider.close()
+
+        assert drip.said < 60  # nobody waited for the rest
 
 
 def test_an_answer_that_breaks_off_is_no_answer(through: Through) -> None:

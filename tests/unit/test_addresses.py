@@ -18,6 +18,20 @@ from fedspan.providers.addresses import check_address
         "[::ffff:169.254.169.254]",
         "[64:ff9b::a9fe:a9fe]",
         "[2002:a9fe:a9fe::]",
+        "[::169.254.169.254]",
+        "[::ffff:0:169.254.169.254]",
+        "[64:ff9b:1::a9fe:a9fe]",
+        "[64:ff9b:1:a9fe:a9:fe00::]",  # its NAT64 with a length of 48
+        "[64:ff9b:1:a9:fe:a9fe::]",  # 56
+        "[64:ff9b:1::a9:fea9:fe00:0]",  # 64
+        "[2001:0:a9fe:a9fe::f5ff:fffa]",  # Teredo's server
+        "[2001:0:808:808::5601:5601]",  # and its client, inverted
+        "[64:ff9b::100.100.100.200]",
+        "[::ffff:168.63.129.16]",
+        "0.1.2.3",
+        "[::ffff:0.1.2.3]",
+        "[fec0::1]",
+        "[fd00:ec2::23]",
         "[fe80::1]",
         "[fe80::1%25lo]",
         "[fd00:ec2::254]",
@@ -39,6 +53,21 @@ from fedspan.providers.addresses import check_address
 def test_no_cloud_is_at_a_metadata_service_or_nowhere(host: str, allow_loopback: bool) -> None:
     with pytest.raises(InvalidRequest, match=r"^auth_url: "):
         check_address(f"https://{host}/v3", allow_loopback=allow_loopback, field="auth_url")
+
+
+@pytest.mark.parametrize(
+    "host", ["[::ffff:127.0.0.1]", "[::127.0.0.1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]"]
+)
+def test_loopback_is_loopback_however_it_is_wrapped(host: str) -> None:
+    with pytest.raises(InvalidRequest, match="loopback"):
+        check_address(f"https://{host}/v3", allow_loopback=False, field="auth_url")
+
+
+@pytest.mark.parametrize(
+    "host", ["[64:ff9b::a00:5]", "[64:ff9b:1::a00:5]", "[64:ff9b:1:a00:0:500::]", "[2002:a00:5::]"]
+)
+def test_a_private_address_is_fine_however_it_is_wrapped(host: str) -> None:
+    check_address(f"https://{host}/v3", allow_loopback=False, field="auth_url")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9:5000", "[::1]", "localhost", "127.1"])

@@ -96,7 +96,7 @@ def test_a_signing_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
 
 
 def test_a_torn_signing_key_is_named(tmp_path: Path) -> None:
-    (tmp_path / "signing.key").touch()
+    (tmp_path / "signing.key").touch(0o600)
 
     with pytest.raises(Corrupt, match=r"signing\.key is no signing key; remove it"):
         Home(tmp_path).signing_key()

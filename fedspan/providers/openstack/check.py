@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from fedspan.providers.addresses import check_address
 from fedspan.providers.base import Surroundings
 from fedspan.providers.openstack import choosing
 from fedspan.providers.openstack.connection import Cloud
-from fedspan.providers.openstack.errors import translated
+from fedspan.providers.openstack.errors import Hidden, contained, translated
 from fedspan.providers.openstack.policy import CALLS, ROLE, Call, allowed
 
 NAMED: Final = 12
@@ -31,7 +31,8 @@ def examine(secret: OpenStackSecret, around: Surroundings) -> Examination:
         and what `Clouds.examine` says.
     """
     check_address(secret.auth_url, allow_loopback=around.allow_loopback, field="auth_url")
-    with closing(Cloud(secret, around)) as cloud:
+    hidden = Hidden(secret)
+    with contained("examine", hidden), closing(Cloud(secret, around, hidden)) as cloud:
         asked = _Asked(cloud, secret)
         expires = asked.expiry()
         for action in (asked.limits, asked.servers, asked.groups, asked.made_from):
@@ -39,13 +40,13 @@ def examine(secret: OpenStackSecret, around: Surroundings) -> Examination:
         access = cloud.access
         return Examination(
             identity=Identity(
-                subject=f"user {access.username} in project {access.project_name}",
+                subject=hidden.out_of(f"user {access.username} in project {access.project_name}"),
                 account=cloud.project_id,
                 expires=expires,
             ),
             permissions=tuple(asked.permission(one) for one in CALLS if _concerns(one, secret)),
             regions=(cloud.region,),
-            notes=tuple(asked.notes),
+            notes=tuple(map(hidden.out_of, asked.notes)),
         )
 
 
@@ -81,9 +82,7 @@ class _Asked:
         image = self._ask("/images", lambda: choosing.image(sdk, self.secret.image))
         network = self._ask("/networks", lambda: choosing.network(sdk, self.secret.network))
         if flavors is not None:
-            shown = [f"{one.name} ({one.vcpus} vCPU, {one.ram} MiB)" for one in flavors[:NAMED]]
-            more = f" and {len(flavors) - NAMED} more" if len(flavors) > NAMED else ""
-            self.notes.append(f"flavors: {', '.join(shown) or 'none'}{more}")
+            self.notes.append(_of_flavors(flavors, choosing.least_disk(image)))
         if image is not None and network is not None:
             self.notes.append(f"machines are made from image {image.name} on {network.name}")
         if ROLE not in self.cloud.access.role_names and "admin" not in self.cloud.access.role_names:
@@ -126,6 +125,16 @@ class _Asked:
             return None
         self.known["GET", path] = True
         return answer
+
+
+def _of_flavors(flavors: Sequence[Any], least_disk: int) -> str:
+    used = [one for one in flavors if one.disk >= least_disk]
+    shown = [f"{one.name} ({one.vcpus} vCPU, {one.ram} MiB)" for one in used[:NAMED]]
+    more = f" and {len(used) - NAMED} more" if len(used) > NAMED else ""
+    left_out = f"; flavors with less than {least_disk} GB of disk are not used"
+    return (
+        f"flavors: {', '.join(shown) or 'none'}{more}{left_out if len(used) < len(flavors) else ''}"
+    )
 
 
 def _concerns(call: Call, secret: OpenStackSecret) -> bool:

@@ -13,6 +13,8 @@ from fedspan.providers.openstack.errors import translated
 ARCHES: Final = {"aarch64": CpuArch.ARM, "arm64": CpuArch.ARM}
 PAGE: Final = 1_000
 """As many images as Glance shows at once; left to itself it shows 25."""
+LEAST_DISK_GB: Final = 10
+"""For the container's image and its layers, beside the system."""
 GPU_CLASSES: Final = ("resources:VGPU", "resources:PGPU")
 
 
@@ -51,7 +53,16 @@ def offer(flavor: Any, image: Any, provider: str, region: str) -> Offer:
 
 
 def holds(flavor: Any, image: Any) -> bool:
-    return bool(flavor.ram >= (image.min_ram or 0) and flavor.disk >= (image.min_disk or 0))
+    return bool(flavor.ram >= (image.min_ram or 0) and flavor.disk >= least_disk(image))
+
+
+def least_disk(image: Any | None) -> int:
+    """GB that a flavor must have; none, if the image has it that machines boot from a volume."""
+    if image is None:
+        return LEAST_DISK_GB
+    if (image.properties or {}).get("block_device_mapping"):
+        return 0
+    return max(image.min_disk or 0, LEAST_DISK_GB)
 
 
 def _chosen(what: str, found: Sequence[Any], wanted: str | None) -> Any:

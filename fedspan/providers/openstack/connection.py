@@ -4,65 +4,27 @@ from __future__ import annotations
 
 import ssl
 from typing import Any, Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import openstack.connection
 import requests
 from keystoneauth1 import session as sessions
 from keystoneauth1.identity import v3
-from requests.adapters import HTTPAdapter
 
 from fedspan.domain.credentials import OpenStackSecret
-from fedspan.errors import CredentialRejected, InvalidRequest, NotOffered, ProviderError
-from fedspan.providers.addresses import check_address
+from fedspan.errors import CredentialRejected, InvalidRequest, NotOffered
 from fedspan.providers.base import Surroundings
-from fedspan.providers.openstack.errors import translated
+from fedspan.providers.openstack.errors import Hidden, translated
+from fedspan.providers.openstack.guarded import Guarded
 
-TIMEOUT: Final = (5.0, 20.0)
-"""Seconds to connect, and to the next byte."""
 SERVICES: Final = ("compute", "image", "network")
-
-
-class Guarded(HTTPAdapter):
-    """Checks every address a request goes to: Keystone's, those of its catalogue, and those that
-    versions documents lead to; all of them are what a stranger's cloud says. A redirect is
-    followed only to where it came from: Nova sends ``/v2.1`` to ``/v2.1/``."""
-
-    def __init__(self, context: ssl.SSLContext | None, allow_loopback: bool) -> None:
-        self._context = context
-        self._allow_loopback = allow_loopback
-        self._checked: set[str] = set()
-        super().__init__()
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
-
-    def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
-        self._check(request.url)
-        kwargs["timeout"] = TIMEOUT
-        answer = super().send(request, *args, **kwargs)
-        if answer.is_redirect:
-            there = urljoin(request.url, answer.headers["Location"])
-            if _origin(there) != _origin(request.url):
-                answer.close()
-                raise ProviderError(
-                    f"openstack: {_origin(request.url)} redirects to {_origin(there)}, where we do "
-                    "not follow; name that address"
-                )
-        return answer
-
-    def _check(self, url: str) -> None:
-        origin = _origin(url)
-        if origin not in self._checked:
-            check_address(url, allow_loopback=self._allow_loopback, field="auth_url")
-            self._checked.add(origin)
 
 
 class Cloud:
     """What a credential opens: `sdk`, the client of its region, and `access`, its token's word
     on who it is."""
 
-    def __init__(self, secret: OpenStackSecret, around: Surroundings) -> None:
+    def __init__(self, secret: OpenStackSecret, around: Surroundings, hidden: Hidden) -> None:
         """Authorises.
 
         Raises:
@@ -70,10 +32,12 @@ class Cloud:
         """
         url = secret.auth_url.rstrip("/")
         self._auth_url = url if url.endswith("/v3") else f"{url}/v3"  # there is no other version
-        self._session = _session(_login(secret, self._auth_url), secret.ca, around.allow_loopback)
+        guarded = Guarded(_context(secret.ca), around.allow_loopback, hidden)
+        self._session = _session(_login(secret, self._auth_url), guarded)
         try:
             with translated("log in"):
                 self.access: Any = self._session.auth.get_access(self._session)
+                hidden.add(self.access.auth_token)
             if not self.access.project_id:
                 raise CredentialRejected("openstack: the credential is in no project")
             self.region = self._region(secret.region)
@@ -129,8 +93,7 @@ class Cloud:
         return {one["region_id"] or one["region"] for ones in found.values() for one in ones}
 
 
-def _session(login: Any, ca: str | None, allow_loopback: bool) -> Any:
-    guarded = Guarded(_context(ca), allow_loopback)
+def _session(login: Any, guarded: Guarded) -> Any:
     http = requests.Session()
     http.mount("https://", guarded)
     http.mount("http://", guarded)
@@ -162,8 +125,3 @@ def _login(secret: OpenStackSecret, url: str) -> Any:
         project_name=secret.project,
         project_domain_name=secret.project_domain,
     )
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"

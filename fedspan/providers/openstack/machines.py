@@ -10,18 +10,26 @@ from __future__ import annotations
 import base64
 import contextlib
 import ipaddress
+import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 from fedspan.domain.credentials import OpenStackSecret
 from fedspan.domain.machines import Machine, MachineSpec, MachineState, Offer, Role
 from fedspan.domain.spec import Need
-from fedspan.errors import NotOffered, ProviderError
+from fedspan.errors import (
+    CloudUnavailable,
+    InvalidRequest,
+    NoCapacity,
+    NotOffered,
+    ProviderError,
+)
 from fedspan.providers.base import Capabilities, Surroundings
 from fedspan.providers.openstack import choosing, facts
 from fedspan.providers.openstack.connection import Cloud
-from fedspan.providers.openstack.errors import despite, translated
+from fedspan.providers.openstack.errors import Hidden, contained, despite, translated
 from fedspan.providers.user_data import cloud_config
 
 USER_DATA_BYTES: Final = 49_149
@@ -47,6 +55,9 @@ TASKS: Final = {
 }
 """By task_state, which says where a server is going; it comes before the status."""
 
+NO_HOST: Final = r"no valid host|exceeded maximum number of retries"
+"""Nova's words for a server that no host took."""
+
 
 class OpenStackProvider:
     """Logs in at the first call. `name` is the credential's."""
@@ -57,25 +68,51 @@ class OpenStackProvider:
         self.name = name
         self._secret = secret
         self._around = around
+        self._hidden = Hidden(secret)
         self._opened: Cloud | None = None
         self._lock = threading.Lock()
 
     def offers(self, need: Need) -> Sequence[Offer]:
         """The flavors, at no price, the smallest first; those with GPUs where they are needed."""
-        cloud = self._cloud()
-        image = choosing.image(cloud.sdk, self._secret.image)
-        found = [
-            choosing.offer(one, image, self.name, cloud.region)
-            for one in choosing.flavors(cloud.sdk)
-            if choosing.holds(one, image)
-        ]
+        with self._cloud("offer") as cloud:
+            image = choosing.image(cloud.sdk, self._secret.image)
+            found = [
+                choosing.offer(one, image, self.name, cloud.region)
+                for one in choosing.flavors(cloud.sdk)
+                if choosing.holds(one, image)
+            ]
         return [one for one in found if one.fits(need) and bool(one.gpus) == bool(need.gpu)]
 
     def launch(self, job: str, spec: MachineSpec) -> Machine:
-        cloud = self._cloud()
+        text = cloud_config(spec, self._around.images[spec.role], USER_DATA_BYTES)
+        with self._cloud(f"launch {spec.key}") as cloud:
+            name = facts.name(self._around.owner, spec.key)
+            there = self._there(cloud, name)
+            return there or self._launched(cloud, job, spec, text)
+
+    def _there(self, cloud: Cloud, name: str) -> Machine | None:
+        """What an earlier launch of the key made, if it may be had.
+
+        Raises:
+            CloudUnavailable: it is going away.
+            NoCapacity: no host took it.
+        """
+        servers = self._servers(cloud, name)
+        staying = [(one, machine) for one, machine in servers if not is_going(one)]
+        if servers and not staying:
+            raise CloudUnavailable(f"openstack: the old machine {name} is still going; try again")
+        if not staying:
+            return None
+        server, machine = staying[0]
+        why = str((server.fault or {}).get("message", ""))
+        if server.status == "ERROR" and re.search(NO_HOST, why, re.IGNORECASE):
+            with translated(f"remove {name}"):
+                cloud.sdk.compute.delete_server(server.id, ignore_missing=True)
+            raise NoCapacity(f"openstack: {name}: {why}")
+        return machine
+
+    def _launched(self, cloud: Cloud, job: str, spec: MachineSpec, text: str) -> Machine:
         name = facts.name(self._around.owner, spec.key)
-        if there := self._servers(cloud, name):
-            return there[0][1]
         machine = Machine(
             id=name,
             job=job,
@@ -86,7 +123,7 @@ class OpenStackProvider:
             state=MachineState.PENDING,
             launched=self._around.now(),
         )
-        wanted = self._wanted(cloud, machine, spec)
+        wanted = self._wanted(cloud, machine, spec, text)
         try:
             wanted["security_groups"] = [{"name": self._group(cloud, machine, spec)}]
             wanted |= self._key_pair(cloud, name)
@@ -101,20 +138,19 @@ class OpenStackProvider:
         return self._one_of(cloud, name) or machine
 
     def machines(self, job: str | None = None) -> Sequence[Machine]:
-        cloud = self._cloud()
-        found = {machine.id: machine for _, machine in reversed(self._servers(cloud))}
-        for _, left in self._groups(cloud):
-            found.setdefault(left.id, left)
+        with self._cloud("list machines") as cloud:
+            found = {machine.id: machine for _, machine in reversed(self._servers(cloud))}
+            for _, left in self._groups(cloud):
+                found.setdefault(left.id, left)
         return [one for _, one in sorted(found.items()) if job in (None, one.job)]
 
     def terminate(self, machine: Machine) -> None:
-        cloud = self._cloud()
-        servers = self._servers(cloud, machine.id)
-        with translated(f"terminate {machine.key}"):
+        with self._cloud(f"terminate {machine.key}") as cloud:
+            servers = self._servers(cloud, machine.id)
             for server, _ in servers:
                 cloud.sdk.compute.delete_server(server.id, ignore_missing=True)
-        if not servers:  # until then its port holds on to the group
-            self._remove_rest(cloud, machine.id)
+            if not servers:  # until then its port holds on to the group
+                self._remove_rest(cloud, machine.id)
 
     def close(self) -> None:
         with self._lock:
@@ -122,11 +158,19 @@ class OpenStackProvider:
                 self._opened.close()
             self._opened = None
 
-    def _cloud(self) -> Cloud:
-        with self._lock:
-            if self._opened is None:
-                self._opened = Cloud(self._secret, self._around)
-            return self._opened
+    @contextmanager
+    def _cloud(self, action: str) -> Iterator[Cloud]:
+        """The cloud, open. Whatever it says, only a `ProviderError` comes of it: who asks several
+        clouds goes on with the others."""
+        try:
+            with contained(action, self._hidden):
+                with self._lock:
+                    if self._opened is None:
+                        self._opened = Cloud(self._secret, self._around, self._hidden)
+                    opened = self._opened
+                yield opened
+        except InvalidRequest as exc:  # for a person who registers; this credential is registered
+            raise ProviderError(f"openstack {action}: {exc}") from exc
 
     def _servers(self, cloud: Cloud, name: str | None = None) -> list[tuple[Any, Machine]]:
         """Ours, the oldest first; with `name`, those of one key, which more than one may have
@@ -157,9 +201,10 @@ class OpenStackProvider:
                 found.append((one, left))
         return found
 
-    def _wanted(self, cloud: Cloud, machine: Machine, spec: MachineSpec) -> dict[str, Any]:
+    def _wanted(
+        self, cloud: Cloud, machine: Machine, spec: MachineSpec, text: str
+    ) -> dict[str, Any]:
         """The body of the request for a server, but for what it is to have beside it."""
-        text = cloud_config(spec, self._around.images[spec.role], USER_DATA_BYTES)
         flavors = {one.name: one for one in choosing.flavors(cloud.sdk)}
         flavor = flavors.get(spec.offer.machine_type)
         if flavor is None:
@@ -216,7 +261,7 @@ class OpenStackProvider:
 
     def _one_of(self, cloud: Cloud, name: str) -> Machine | None:
         """Two launches of one key at one moment both make a server: the older one stays."""
-        servers = self._servers(cloud, name)
+        servers = [one for one in self._servers(cloud, name) if not is_going(one[0])]
         with translated(f"launch {name}"):
             for server, _ in servers[1:]:
                 cloud.sdk.compute.delete_server(server.id, ignore_missing=True)
@@ -247,6 +292,11 @@ def rules(spec: MachineSpec) -> set[Rule]:
 def rule_of(said: Mapping[str, Any]) -> Rule:
     blank = Rule("", "")
     return Rule(*(said.get(name) or nothing for name, nothing in blank._asdict().items()))
+
+
+def is_going(server: Any) -> bool:
+    task = server.task_state or ""
+    return task in ("deleting", "soft-deleting") or server.status in ("DELETED", "SOFT_DELETED")
 
 
 def state_of(server: Any) -> MachineState:

@@ -62,7 +62,7 @@ def fill_catalogue(admin: Any, urls: Mapping[str, str], region: str = REGION) ->
 
 def furnish(admin: Any, urls: Mapping[str, str]) -> dict[str, Any]:
     for name, (vcpus, memory, extra) in FLAVORS.items():
-        flavor = admin.compute.create_flavor(name=name, vcpus=vcpus, ram=memory, disk=1)
+        flavor = admin.compute.create_flavor(name=name, vcpus=vcpus, ram=memory, disk=10)
         if extra:
             admin.compute.create_flavor_extra_specs(flavor, extra)
     for version in ("IPv4", "IPv6"):
