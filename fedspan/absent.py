@@ -111,6 +111,9 @@ class NoKeys:
 
     name = ""
 
+    def prepare(self) -> None:
+        raise self._refusal()
+
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> bytes:
         raise self._refusal()
 

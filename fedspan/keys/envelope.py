@@ -51,7 +51,7 @@ def open_sealed(sealed: Sealed, key: MasterKey) -> bytes:
     if sealed.key != key.name:
         raise Corrupt(
             f"credential {sealed.name}: sealed under master key {sealed.key}, not {key.name}; "
-            "put that key back, or register the credential again"
+            f"put that key back, or `fedspan credential rotate` gives {sealed.name} a new secret"
         )
     context = _context(sealed.name, sealed.provider, sealed.key)
     try:
@@ -59,7 +59,8 @@ def open_sealed(sealed: Sealed, key: MasterKey) -> bytes:
         return AESGCM(key.unwrap(wrapped, context)).decrypt(nonce, ciphertext, canonical(context))
     except (InvalidTag, ValueError):
         raise Corrupt(
-            f"credential {sealed.name}: its stored secret was changed; register it again"
+            f"credential {sealed.name}: its stored secret was changed; `fedspan credential "
+            "rotate` gives it a new one"
         ) from None
 
 

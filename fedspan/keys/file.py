@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import secrets
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +14,21 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from fedspan.errors import Corrupt, Denied, InvalidRequest
+from fedspan.errors import Corrupt, InvalidRequest
 from fedspan.keys.context import canonical
+from fedspan.keys.private import private_bytes
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
+INSTEAD: Final = (
+    "put back the one that was there. If it is lost, so are the credentials: `fedspan credential "
+    "delete NAME --force` each, remove what is in the key's place, and register them again"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class FileKey:
-    """32 random bytes, made on first use, which only their owner may read."""
+    """32 random bytes, made by `prepare` alone, which only their owner may read."""
 
     path: Path
 
@@ -32,6 +36,15 @@ class FileKey:
     def name(self) -> str:
         """Which bytes they are, not where: a home may be moved."""
         return "file:" + hashlib.sha256(b"fedspan master key " + self._key()).hexdigest()[:16]
+
+    def prepare(self) -> None:
+        """Raises `InvalidRequest` where no file can be."""
+        if self.path.exists():
+            return
+        try:
+            self._make()
+        except OSError as exc:
+            raise InvalidRequest(f"master key {self.path}: {exc.strerror}") from exc
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> bytes:
         nonce = secrets.token_bytes(NONCE_BYTES)
@@ -45,27 +58,15 @@ class FileKey:
             raise Corrupt(f"{self.path}: not wrapped by this key, or for something else") from None
 
     def _key(self) -> bytes:
-        """Raises `Denied` while others may read it, `Corrupt` when it is no key."""
+        """Raises `Denied` while others may read it, `Corrupt` when it is missing or no key."""
         try:
-            if not self.path.exists():
-                self._make()
-            with self.path.open("rb") as file:
-                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-                key = file.read(KEY_BYTES + 1)
-        except PermissionError as exc:
-            raise Denied(f"{self.path}: {exc.strerror}") from exc
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as exc:
+            key = private_bytes(self.path, "the master key", KEY_BYTES + 1)
+        except FileNotFoundError:
+            raise Corrupt(f"master key {self.path} is missing; {INSTEAD}") from None
+        except OSError as exc:
             raise InvalidRequest(f"master key {self.path}: {exc.strerror}") from exc
-        if mode & 0o077:
-            raise Denied(
-                f"others may read the master key {self.path} (mode {mode:04o}); "
-                f"`chmod 600 {self.path}`"
-            )
         if len(key) != KEY_BYTES:
-            raise Corrupt(
-                f"{self.path} is no master key of {KEY_BYTES} bytes; put back the one that was "
-                "there: without it the credentials must be registered again"
-            )
+            raise Corrupt(f"{self.path} is no master key of {KEY_BYTES} bytes; {INSTEAD}")
         return key
 
     def _make(self) -> None:

@@ -28,8 +28,10 @@ from pathlib import Path
 from typing import IO, Final
 
 from fedspan.errors import AlreadyRunning, Corrupt, InvalidRequest, StorageFull
+from fedspan.keys.private import private_bytes
 
 DEFAULT_PORT: Final = 8470
+MOST_KEY_BYTES: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +84,20 @@ class Home:
     def owner(self) -> str:
         """Marks this home's machines on clouds, made on first use: the sweep of another
         installation in the same account leaves them alone."""
-        return self._made_once("owner", f"fedspan-{secrets.token_hex(4)}".encode()).decode()
+        return self._made_once("owner", f"fedspan-{secrets.token_hex(4)}".encode()).read_text()
 
     def signing_key(self) -> bytes:
-        """The key of this home's tokens, made on first use."""
+        """The key of this home's tokens, made on first use. Raises `Denied` while others may read
+        it: who can, makes tokens."""
         path = self.path / "signing.key"
-        key = self._made_once(path.name, secrets.token_bytes(32))
+        self._made_once(path.name, secrets.token_bytes(32))
+        key = private_bytes(path, "the signing key", MOST_KEY_BYTES)
         if len(key) < 32:
             raise Corrupt(f"{path} is no signing key; remove it, and a new one is made")
         return key
 
-    def _made_once(self, name: str, content: bytes) -> bytes:
-        """What the file `name` holds; `content`, where there is none yet."""
+    def _made_once(self, name: str, content: bytes) -> Path:
+        """The file `name`; with `content`, where there was none yet."""
         path = self.path / name
         if not path.exists():
             beside = self.path / f".{name}.{os.getpid()}"
@@ -102,7 +106,7 @@ class Home:
             with contextlib.suppress(FileExistsError):
                 os.link(beside, path)  # whole or not at all, and the first one stays
             beside.unlink()
-        return path.read_bytes()
+        return path
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

@@ -44,7 +44,13 @@ Another = Callable[[], MasterKey]
 def file(request: Any) -> Iterator[Another]:
     folder = request.getfixturevalue("tmp_path")
     paths = iter(("a.key", "b.key"))
-    yield lambda: FileKey(folder / next(paths))
+    yield lambda: made(folder / next(paths))
+
+
+def made(path: Path) -> FileKey:
+    key = FileKey(path)
+    key.prepare()
+    return key
 
 
 def kms(request: Any) -> Iterator[Another]:
@@ -111,7 +117,7 @@ def test_another_key_opens_nothing_and_has_another_name(another: Another) -> Non
 
 def test_a_key_file_is_made_once_for_its_owner_only_and_may_be_moved(tmp_path: Path) -> None:
     here, there = tmp_path / "master.key", tmp_path / "moved.key"
-    wrapped, name = FileKey(here).wrap(DATA_KEY, CONTEXT), FileKey(here).name
+    wrapped, name = made(here).wrap(DATA_KEY, CONTEXT), made(here).name
 
     assert (here.stat().st_size, here.stat().st_mode & 0o777) == (32, 0o600)
     assert [one.name for one in tmp_path.iterdir()] == ["master.key"]
@@ -123,7 +129,7 @@ def test_a_key_file_is_made_once_for_its_owner_only_and_may_be_moved(tmp_path: P
 
 MAKING = """
 import sys; from pathlib import Path; from fedspan.keys.file import FileKey
-sys.stdin.read(1); print(FileKey(Path(sys.argv[1])).name)
+sys.stdin.read(1); key = FileKey(Path(sys.argv[1])); key.prepare(); print(key.name)
 """
 
 
@@ -140,10 +146,36 @@ def test_processes_that_make_a_key_file_at_once_agree(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o610])
 def test_a_key_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "master.key"
-    FileKey(path).wrap(DATA_KEY, CONTEXT)
+    made(path)
     path.chmod(mode)
     with pytest.raises(Denied, match=f"chmod 600 {path}"):
         FileKey(path).wrap(DATA_KEY, CONTEXT)
+
+
+def test_a_key_file_of_another_user_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = made(tmp_path / "master.key")
+    if os.geteuid() == 0:
+        os.chown(key.path, 4242, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 4242)
+    with pytest.raises(Denied, match="belongs to another user"):
+        key.wrap(DATA_KEY, CONTEXT)
+
+
+def test_a_key_file_that_is_missing_is_never_replaced_by_its_readers(tmp_path: Path) -> None:
+    key = made(tmp_path / "master.key")
+    wrapped = key.wrap(DATA_KEY, CONTEXT)
+    key.path.unlink()
+    for asked in (
+        lambda: key.name,
+        lambda: key.unwrap(wrapped, CONTEXT),
+        lambda: key.wrap(DATA_KEY, CONTEXT),
+    ):
+        with pytest.raises(Corrupt, match=f"master key {key.path} is missing; put back"):
+            asked()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("size", [0, 31, 33])
@@ -151,15 +183,15 @@ def test_a_key_file_of_another_size_is_no_key(tmp_path: Path, size: int) -> None
     path = tmp_path / "master.key"
     path.write_bytes(os.urandom(size))
     path.chmod(0o600)
-    with pytest.raises(Corrupt, match="registered again"):
-        FileKey(path).wrap(DATA_KEY, CONTEXT)
+    with pytest.raises(Corrupt, match="put back the one that was there"):
+        made(path).wrap(DATA_KEY, CONTEXT)
     assert path.stat().st_size == size
 
 
 def test_a_key_file_where_no_file_can_be_is_told(tmp_path: Path) -> None:
     for path in (tmp_path / "none" / "master.key", tmp_path):
         with pytest.raises(InvalidRequest, match="master key"):
-            FileKey(path).wrap(DATA_KEY, CONTEXT)
+            made(path).wrap(DATA_KEY, CONTEXT)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,13 @@ CLOUDS = st.sampled_from(Cloud)
 
 @pytest.fixture(scope="module")
 def key(tmp_path_factory: pytest.TempPathFactory) -> FileKey:
-    return FileKey(tmp_path_factory.mktemp("keys") / "master.key")
+    return made(tmp_path_factory.mktemp("keys"))
+
+
+def made(folder: Path) -> FileKey:
+    key = FileKey(folder / "master.key")
+    key.prepare()
+    return key
 
 
 @given(secret=SECRETS, name=NAMES, provider=CLOUDS)
@@ -96,10 +103,11 @@ def test_fields_of_another_credential_open_nothing(
 def test_another_master_key_is_named(
     key: FileKey, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    other = FileKey(tmp_path_factory.mktemp("other") / "master.key")
+    other = made(tmp_path_factory.mktemp("other"))
     sealed = seal(b"secret", key, "site", Cloud.OPENSTACK)
 
-    with pytest.raises(Corrupt, match=f"under master key {key.name}, not {other.name}"):
+    advice = f"under master key {key.name}, not {other.name}.*`fedspan credential rotate`"
+    with pytest.raises(Corrupt, match=advice):
         open_sealed(sealed, other)
     with pytest.raises(Corrupt):
         open_sealed(sealed.model_copy(update={"key": other.name}), other)

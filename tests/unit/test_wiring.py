@@ -12,7 +12,7 @@ from typing import ClassVar
 import pytest
 
 from fedspan import wiring
-from fedspan.errors import AlreadyRunning, Corrupt
+from fedspan.errors import AlreadyRunning, Corrupt, Denied
 from fedspan.local.home import Home
 
 
@@ -99,6 +99,14 @@ def test_a_torn_signing_key_is_named(tmp_path: Path) -> None:
     (tmp_path / "signing.key").touch(0o600)
 
     with pytest.raises(Corrupt, match=r"signing\.key is no signing key; remove it"):
+        Home(tmp_path).signing_key()
+
+
+def test_a_signing_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "signing.key"
+    Home(tmp_path).signing_key()
+    path.chmod(0o640)
+    with pytest.raises(Denied, match=rf"the signing key .*\(mode 0640\); `chmod 600 {path}`"):
         Home(tmp_path).signing_key()
 
 
