@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, ValidationError, field_validator
 
 from fedspan.domain.values import Name, Value
 from fedspan.errors import InvalidRequest
@@ -56,6 +57,13 @@ class Settings(Value):
     boot_seconds: PositiveFloat = 600.0
     lease_seconds: PositiveFloat = 3600.0
 
+    @field_validator("api_url")
+    @classmethod
+    def _reachable(cls, value: str) -> str:
+        if not _is_http(value):
+            raise ValueError(f"{value!r} is no URL of http or https")
+        return value
+
     @property
     def reached_from_afar(self) -> bool:
         """Whether machines elsewhere can call the API, and keep what they make. Those of test
@@ -75,5 +83,30 @@ class Settings(Value):
         }
         try:
             return cls.model_validate(given)
-        except ValueError as exc:
-            raise InvalidRequest(f"the FEDSPAN_ environment is wrong: {exc}") from exc
+        except ValidationError as exc:
+            wrong = {str(one["loc"][0]): one["input"] for one in exc.errors(include_url=False)}
+            raise InvalidRequest(
+                *(
+                    f"{PREFIX}{field.upper()}: {value!r} is not right; write {_right(field)}"
+                    for field, value in wrong.items()
+                )
+            ) from None
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # which raises for one that is none
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not re.search(r"\s", url)
+
+
+def _right(field: str) -> str:
+    """What can be read as a `field`."""
+    kind = Settings.model_fields[field].annotation
+    return {
+        "api_url": "https://host",
+        "owner": "up to 63 lower-case letters, digits and dashes",
+        "aggregator_port": "a number from 0 to 65535",
+    }.get(field, "true or false" if kind is bool else "seconds above 0, such as 60")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     ConfigDict,
     Field,
     JsonValue,
@@ -32,19 +34,29 @@ class Confidential(Value):
     model_config = ConfigDict(hide_input_in_errors=True)
 
 
+def _visible(word: SecretStr) -> SecretStr:
+    """What goes into a header of HTTP: a client that refuses another character repeats it all."""
+    if not re.fullmatch(r"[\x21-\x7e]+", word.get_secret_value()):
+        raise ValueError("must be printable ASCII without spaces, as AWS gives it")
+    return word
+
+
+Visible = Annotated[SecretStr, AfterValidator(_visible)]
+
+
 class AwsSecret(Confidential):
-    """An access key of an IAM user. `regions` are those machines may be in; default: all that are
-    enabled for the account."""
+    """An access key of an IAM user. `regions` are those machines may be in; default: all that
+    turn out to be usable when it is registered. A rotation that names regions changes them."""
 
     provider: Literal[Cloud.AWS] = Cloud.AWS
-    access_key_id: str = Field(min_length=16, max_length=128, pattern=r"^\w+$")
-    secret_access_key: SecretStr = Field(min_length=16, max_length=128)
-    session_token: SecretStr | None = None
+    access_key_id: str = Field(min_length=16, max_length=128, pattern=r"^[A-Za-z0-9_]+$")
+    secret_access_key: Visible = Field(min_length=16, max_length=128)
+    session_token: Visible | None = None
     regions: tuple[str, ...] = ()
 
 
 class GcpSecret(Confidential):
-    """The key of a service account, as Google's console gives it (JSON)."""
+    """The key of a service account, as Google's console gives it (JSON). `regions`: as of AWS."""
 
     provider: Literal[Cloud.GCP] = Cloud.GCP
     project_id: str = Field(pattern=r"^[a-z][a-z0-9:.-]{4,62}$")
@@ -70,6 +82,12 @@ class GcpSecret(Confidential):
         return key
 
 
+def _keystone(url: str) -> str:
+    if not re.fullmatch(r"https?://[^\s@?#]+", url):
+        raise ValueError("must be Keystone's address: http[s]://HOST[:PORT]/v3, no user, no query")
+    return url
+
+
 class OpenStackSecret(Confidential):
     """A password in a project, or an application credential, which brings its own project.
 
@@ -78,7 +96,7 @@ class OpenStackSecret(Confidential):
     """
 
     provider: Literal[Cloud.OPENSTACK] = Cloud.OPENSTACK
-    auth_url: str = Field(pattern=r"^https?://[^\s@?#]+$")
+    auth_url: Annotated[str, AfterValidator(_keystone)]
     region: str | None = None
     username: str | None = None
     password: SecretStr | None = None

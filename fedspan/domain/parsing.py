@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from fedspan.domain.values import Name
 from fedspan.errors import InvalidRequest
 
 M = TypeVar("M", bound=BaseModel)
@@ -28,6 +30,7 @@ SHORTEST_BEGINNING: Final = 3
 LONGEST_WORD: Final = 200
 """Characters. Nothing known is as long, and to compare takes as long as the word."""
 
+NAME: Final = typing.get_args(Name)[1].pattern
 QUOTE: Final = "'"
 """In which pydantic puts the name of what tells a union's kinds apart."""
 
@@ -87,9 +90,12 @@ def _tag(part: int | str) -> bool:
 
 
 def _sentence(model: type[BaseModel], error: ErrorDetails) -> str:
-    """What is wrong with the whole stands without a place before it."""
-    where = ".".join(str(part) for part in error["loc"])
+    """What is wrong with the whole stands without a place before it. A key nobody knows is what
+    was given, too: where that is hidden, its place is that of what holds it."""
     hidden = model.model_config.get("hide_input_in_errors", False)
+    unknown = hidden and error["type"] == "extra_forbidden"
+    path, _ = _walked(model, error["loc"][:-1] if unknown else error["loc"])
+    where = ".".join(map(str, path))
     said = _fault_of_secret(model, error) if hidden else _fault(model, error)
     return f"{where}: {said}" if where else said
 
@@ -98,7 +104,7 @@ def _fault(model: type[BaseModel], error: ErrorDetails) -> str:
     given = error["input"]
     match error["type"]:
         case "extra_forbidden":
-            owner = _owner(model, error["loc"][:-1])
+            _, owner = _walked(model, error["loc"][:-1])
             key = str(error["loc"][-1])
             return f"unknown key{nearest(key, owner.model_fields) if owner else ''}"
         case "missing":
@@ -127,17 +133,23 @@ def _fault(model: type[BaseModel], error: ErrorDetails) -> str:
 def _fault_of_secret(model: type[BaseModel], error: ErrorDetails) -> str:
     """As `_fault`, from what was expected alone."""
     match error["type"]:
-        case "extra_forbidden" | "missing" | "value_error":
+        case "missing" | "value_error":
             return _fault(model, error)
+        case "extra_forbidden":
+            _, owner = _walked(model, error["loc"][:-1])
+            known = nearest(str(error["loc"][-1]), owner.model_fields) if owner else ""
+            return f"has an unknown field{known}"
         case "union_tag_not_found":
             return f"{error['ctx']['discriminator'].strip(QUOTE)}: is required"
         case "union_tag_invalid":
-            known = re.findall(r"'([^']*)'", error["ctx"]["expected_tags"])
+            kinds = re.findall(r"'([^']*)'", error["ctx"]["expected_tags"])
             name = error["ctx"]["discriminator"].strip(QUOTE)
-            return f"{name}: is not known; known: {', '.join(known)}"
-        case "too_short":
+            return f"{name}: is not known; known: {', '.join(kinds)}"
+        case "string_pattern_mismatch" if error["ctx"]["pattern"] == NAME:
+            return "must be of a-z, 0-9 and dashes, at most 63, and begin with no dash"
+        case "too_short" | "string_too_short":
             return f"has fewer than {error['ctx']['min_length']:,} characters"
-        case "too_long":
+        case "too_long" | "string_too_long":
             return f"has more than {error['ctx']['max_length']:,} characters"
         case kind if kind in LISTS:
             return "must be a list"
@@ -159,7 +171,7 @@ def lasting(seconds: float) -> str:
 def _is_duration(model: type[BaseModel], path: tuple[int | str, ...]) -> bool:
     from fedspan.domain.spec import seconds  # which needs this module itself
 
-    owner = _owner(model, path[:-1])
+    _, owner = _walked(model, path[:-1])
     field = owner.model_fields.get(str(path[-1])) if owner and path else None
     return field is not None and any(
         isinstance(one, BeforeValidator) and one.func is seconds for one in field.metadata
@@ -171,17 +183,37 @@ def _shown(given: object) -> str:
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
 
-def _owner(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:
-    """The model that holds the field at `path` below `model`."""
+def _walked(
+    model: type[BaseModel], path: Sequence[int | str]
+) -> tuple[list[int | str], type[BaseModel] | None]:
+    """`path` below `model` without the words that tell a union's kinds apart, which nobody wrote
+    there, and the model at its end."""
+    fields: list[int | str] = []
     owner: type[BaseModel] | None = model
+    kinds: dict[str, type[BaseModel]] = {}
     for part in path:
-        if owner is None:
-            return None
+        if isinstance(part, str) and part in kinds:
+            owner, kinds = kinds[part], {}
+            continue
+        fields.append(part)
         if isinstance(part, int):
             continue
-        field = owner.model_fields.get(part)
+        field = owner.model_fields.get(part) if owner else None
+        kinds = _kinds(field) if field else {}
         owner = _model_in(field.annotation) if field else None
-    return owner
+    return fields, owner
+
+
+def _kinds(field: FieldInfo) -> dict[str, type[BaseModel]]:
+    """The models of a union that one of their fields tells apart, by its words."""
+    name = field.discriminator
+    if not isinstance(name, str):
+        return {}
+    return {
+        str(word): kind
+        for kind in typing.get_args(field.annotation)
+        for word in typing.get_args(kind.model_fields[name].annotation)
+    }
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -30,7 +30,7 @@ def test_a_cloud_function_is_wired_once_and_needs_no_environment() -> None:
 def test_a_cloud_function_says_which_variable_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDSPAN_HEARTBEAT_SECONDS", "never")
 
-    with pytest.raises(InvalidRequest, match="heartbeat_seconds"):
+    with pytest.raises(InvalidRequest, match="FEDSPAN_HEARTBEAT_SECONDS"):
         wiring.app_on_gcp()
 
 
