@@ -209,16 +209,19 @@ class Api:
         path = "/v1/credentials" + ("?dry_run=true" if dry_run else "")
         return _value(Credential, self._call("POST", path, json.loads(revealed(told))))
 
-    def rotate(self, told: Registration, *, dry_run: bool) -> Credential:
-        path = _credential(told.name) + ("?dry_run=true" if dry_run else "")
+    def rotate(self, told: Registration, *, dry_run: bool, force: bool) -> Credential:
+        flags = [f"{one}=true" for one, on in (("dry_run", dry_run), ("force", force)) if on]
+        path = _credential(told.name) + ("?" + "&".join(flags) if flags else "")
         return _value(Credential, self._call("PUT", path, json.loads(revealed(told))))
 
     def check_credential(self, name: str) -> Credential:
         """Ask its cloud again."""
         return _value(Credential, self._call("POST", f"{_credential(name)}/check"))
 
-    def delete_credential(self, name: str) -> None:
-        self._call("DELETE", _credential(name))
+    def delete_credential(self, name: str, *, force: bool) -> str:
+        """What may be left on its cloud, where it was forced; else nothing."""
+        found = self._call("DELETE", _credential(name) + ("?force=true" if force else ""))
+        return str(found.get("left", ""))
 
     def policy(self, cloud: str) -> Policy:
         return self._call("GET", f"/v1/policies/{_part('policy', cloud)}")

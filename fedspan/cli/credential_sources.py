@@ -50,12 +50,14 @@ Given = dict[str, Any]
 
 
 def secret_text(what: str, option: str, file: str | None) -> str:
-    """A secret of one line, from `file` (``-`` is stdin), else from the person at the terminal.
+    """A secret of one line, from `file` (``-`` is stdin), else from the person at the terminal,
+    which shows nothing of it, also where it is stdin.
 
     Raises:
         InvalidRequest: it cannot be read, is empty, or there is nobody to ask.
     """
-    found = _asked(what, option) if file is None else text_of(option, file)
+    asked = file is None or (file == STDIN and sys.stdin.isatty())
+    found = _asked(what, option) if asked or file is None else text_of(option, file)
     if not found.strip():
         raise InvalidRequest(f"{option}: the {what} is empty")
     return found.rstrip("\r\n")

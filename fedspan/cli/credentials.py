@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from click import Context, Parameter
+from typer.core import TyperOption
 
 from fedspan.cli.plain import dumped
 from fedspan.cli.session import Command, group, session
@@ -12,37 +15,65 @@ from fedspan.errors import Denied, InvalidRequest
 
 if TYPE_CHECKING:
     from fedspan.cli.session import Session
-    from fedspan.domain.credentials import Credential
+    from fedspan.domain.credentials import Credential, Registration
 
 ROTATE: Final = "rotate"
+FORCE: Final = "fedspan.force"
 app = group("credential", "Credentials of clouds: proved by real calls, kept sealed, never shown.")
 adding = group("add", "Prove a credential with real calls, and keep it sealed.")
 rotating = group(ROTATE, "Put a new secret in the old one's place, once it has proved itself.")
 app.add_typer(adding)
 app.add_typer(rotating)
 
-Name = Annotated[str, typer.Argument(metavar="NAME")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the credential")]
 Regions = Annotated[
     list[str] | None,
     typer.Option(
-        "--region", help="Where machines may be (default: all); may be given several times"
+        "--region",
+        metavar="REGION",
+        help="Where machines may be; may be given several times. Default: with add all that are "
+        "usable now, with rotate those of before",
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Ask the cloud, keep nothing")]
-FromEnv = Annotated[bool, typer.Option("--from-env", help="Take the AWS_* or OS_* variables")]
+
+
+class Rotating(Command):
+    """Takes ``--force`` besides: what is added loses nothing."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        force = TyperOption(
+            param_decls=["--force"],
+            is_flag=True,
+            expose_value=False,
+            callback=_remember_force,
+            help="Also where it is not known what is left in regions that the new one lacks",
+        )
+        self.params.insert(-2, force)  # before --home and --json
+
+
+def _remember_force(ctx: Context, parameter: Parameter, value: object) -> None:
+    ctx.meta[FORCE] = bool(value)
 
 
 @adding.command(cls=Command)
-@rotating.command(cls=Command)
+@rotating.command(cls=Rotating)
 def aws(
     ctx: typer.Context,
-    access_key_id: Annotated[str | None, typer.Option(metavar="ID")] = None,
+    access_key_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Public; its secret is asked for")
+    ] = None,
     secret_file: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="With the secret access key; - is stdin, else asked for"),
+        typer.Option(metavar="FILE", help="With the secret access key, unasked; - is stdin"),
     ] = None,
-    from_env: FromEnv = False,
-    profile: Annotated[str | None, typer.Option(help="Of AWS's own configuration")] = None,
+    from_env: Annotated[
+        bool, typer.Option("--from-env", help="Take AWS_ACCESS_KEY_ID and those beside it")
+    ] = False,
+    profile: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of AWS's own configuration")
+    ] = None,
     region: Regions = None,
     dry_run: DryRun = False,
 ) -> None:
@@ -61,7 +92,7 @@ def aws(
 
 
 @adding.command(cls=Command)
-@rotating.command(cls=Command)
+@rotating.command(cls=Rotating)
 def gcp(
     ctx: typer.Context,
     key: Annotated[
@@ -78,29 +109,49 @@ def gcp(
 
 
 @adding.command(cls=Command)
-@rotating.command(cls=Command)
+@rotating.command(cls=Rotating)
 def openstack(
     ctx: typer.Context,
     name: Name,
-    auth_url: Annotated[str | None, typer.Option(metavar="URL", help="Keystone's")] = None,
-    username: Annotated[str | None, typer.Option()] = None,
-    project: Annotated[str | None, typer.Option(help="By name")] = None,
-    user_domain: Annotated[str | None, typer.Option(show_default="Default")] = None,
-    project_domain: Annotated[str | None, typer.Option(show_default="Default")] = None,
-    application_credential_id: Annotated[str | None, typer.Option(metavar="ID")] = None,
+    auth_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Keystone's, such as https://HOST:5000/v3")
+    ] = None,
+    username: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Its password is asked for")
+    ] = None,
+    project: Annotated[str | None, typer.Option(metavar="NAME", help="Of the user")] = None,
+    user_domain: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of the user; default: Default")
+    ] = None,
+    project_domain: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of the project; default: Default")
+    ] = None,
+    application_credential_id: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Instead of user and project; its secret is asked for"),
+    ] = None,
     password_file: Annotated[
         str | None,
         typer.Option(
             metavar="FILE",
-            help="With the password, or the application credential's secret; - is stdin, else "
-            "asked for",
+            help="With the password or the secret, unasked; - is stdin",
         ),
     ] = None,
-    from_env: FromEnv = False,
-    cloud: Annotated[str | None, typer.Option(help="Of clouds.yaml")] = None,
-    region: Annotated[str | None, typer.Option(help="Of the catalogue")] = None,
-    image: Annotated[str | None, typer.Option(help="Of machines, by name or id")] = None,
-    network: Annotated[str | None, typer.Option(help="Of machines, by name or id")] = None,
+    from_env: Annotated[
+        bool, typer.Option("--from-env", help="Take OS_AUTH_URL and those beside it")
+    ] = False,
+    cloud: Annotated[str | None, typer.Option(metavar="NAME", help="Of clouds.yaml")] = None,
+    region: Annotated[
+        str | None, typer.Option(metavar="REGION", help="Of the catalogue; default: the only one")
+    ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(metavar="IMAGE", help="Of machines, by name or id; default: the only one"),
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(metavar="NETWORK", help="Of machines, by name or id; default: the only one"),
+    ] = None,
     ca: Annotated[
         str | None, typer.Option(metavar="FILE", help="PEM of the CA that signed the endpoints")
     ] = None,
@@ -171,12 +222,19 @@ def check(ctx: typer.Context, name: Name) -> None:
 
 
 @app.command(cls=Command)
-def delete(ctx: typer.Context, name: Name) -> None:
-    """Forget a credential. Refused while a job or a site needs it."""
+def delete(
+    ctx: typer.Context,
+    name: Name,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where its cloud does not say what is left there")
+    ] = False,
+) -> None:
+    """Forget a credential. Refused while a job or a site needs it, or a machine is left."""
     here = session(ctx)
     with here.api() as api:
-        api.delete_credential(name)
-    here.show({"deleted": name}, f"credential {name} is deleted")
+        left = api.delete_credential(name, force=force)
+    document = {"deleted": name, **({"left": left} if left else {})}
+    here.show(document, f"credential {name} is deleted" + (f"; {left}" if left else ""))
 
 
 @app.command(cls=Command)
@@ -202,13 +260,13 @@ def _regions(given: list[str] | None) -> dict[str, Any]:
 
 def _send(ctx: typer.Context, name: str, secret: dict[str, Any], dry_run: bool) -> None:
     """Register it, or rotate to it, as the group says that was called."""
-    from fedspan.domain.credentials import Registration
-    from fedspan.domain.parsing import parsed
-
-    here, told = session(ctx), parsed(Registration, {"name": name, "secret": secret})
+    here, told = session(ctx), _told(name, secret)
     rotates = ctx.parent is not None and ctx.parent.info_name == ROTATE
     with here.api() as api:
-        made = (api.rotate if rotates else api.register)(told, dry_run=dry_run)
+        if rotates:
+            made = api.rotate(told, dry_run=dry_run, force=ctx.meta[FORCE])
+        else:
+            made = api.register(told, dry_run=dry_run)
     from fedspan.cli import render_credential
 
     done = "is rotated" if rotates else "is registered"
@@ -218,6 +276,18 @@ def _send(ctx: typer.Context, name: str, secret: dict[str, Any], dry_run: bool) 
         headline = f"credential {name} would be refused"
     here.show(document, *render_credential.credential(made, headline))
     _exit_if_lacking(here, made)
+
+
+def _told(name: str, secret: dict[str, Any]) -> Registration:
+    """Raises `InvalidRequest`, whose places a person knows: they wrote no ``secret``."""
+    from fedspan.domain.credentials import Registration
+    from fedspan.domain.parsing import parsed
+
+    try:
+        return parsed(Registration, {"name": name, "secret": secret})
+    except InvalidRequest as exc:
+        problems = (re.sub(r"^secret(\.|: )", "", one) for one in exc.problems)
+        raise InvalidRequest(*problems) from None
 
 
 def _exit_if_lacking(here: Session, found: Credential) -> None:

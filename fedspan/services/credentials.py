@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 import structlog
-from pydantic import ValidationError
 
 from fedspan.app import App
 from fedspan.domain.credentials import (
     Cloud,
     Credential,
     Examination,
-    Kept,
     Registration,
     Sealed,
     Secret,
-    revealed,
 )
+from fedspan.domain.machines import Machine
 from fedspan.domain.texts import listed
-from fedspan.errors import Conflict, Corrupt, CredentialRejected, Denied, InvalidRequest
-from fedspan.keys.base import MasterKey
-from fedspan.keys.envelope import open_sealed, seal
+from fedspan.errors import (
+    Conflict,
+    Corrupt,
+    CredentialRejected,
+    Denied,
+    FedspanError,
+    InvalidRequest,
+    ProviderError,
+)
+from fedspan.providers.base import Provider
+from fedspan.services.sealing import sealed_of, secret_of
 
 ONE_EACH: Final = frozenset({Cloud.AWS, Cloud.GCP})
 RESERVED: Final = frozenset({"aws", "gcp", "azure", "local"})
@@ -33,12 +39,15 @@ log = structlog.get_logger()
 
 def register(app: App, told: Registration, *, dry_run: bool = False) -> Credential:
     """Ask the cloud who it is and what it may do, and keep it sealed. With `dry_run` nothing is
-    kept, and what it lacks is only told.
+    kept, and what it lacks is only told. Of AWS and Google the regions are kept that the check
+    found usable: one that is closed to it, or is opened later, is not asked until a rotation
+    names it.
 
     Raises:
         InvalidRequest: its name is not one for its cloud, or what `Clouds.examine` says.
         Conflict: there is one of that name.
         Denied: it lacks permissions; names them. Nothing is kept.
+        Corrupt: others are kept, but the master key that opens them is missing.
         CredentialRejected, and all else `Clouds.examine` and `MasterKey.wrap` raise
     """
     _check_name(told)
@@ -53,7 +62,7 @@ def register(app: App, told: Registration, *, dry_run: bool = False) -> Credenti
     )
     if dry_run:
         return made
-    sealed = _sealed(app, told)
+    sealed = sealed_of(app, told, examination)
     try:
         app.store.write(
             [
@@ -98,14 +107,17 @@ def check(app: App, name: str) -> Credential:
     return after
 
 
-def rotate(app: App, told: Registration, *, dry_run: bool = False) -> Credential:
+def rotate(
+    app: App, told: Registration, *, dry_run: bool = False, force: bool = False
+) -> Credential:
     """Put a new secret in the old one's place once it has proved itself; until then the old one
     stays. What says where and from what machines are made (`STAYS`) stays where it is not told.
+    With `force` it may lose regions of which the cloud does not say what is there.
 
     Raises:
         NotFound
-        Conflict: it is of another cloud, account or project; it lacks regions where jobs run; or
-            others changed it meanwhile.
+        Conflict: it is of another cloud, account or project; it lacks regions where jobs run or
+            machines are left; or others changed it meanwhile.
         Denied, CredentialRejected, and all else `register` raises
     """
     found, sealed = app.credentials.get(told.name), app.sealed.find(told.name)
@@ -118,11 +130,11 @@ def rotate(app: App, told: Registration, *, dry_run: bool = False) -> Credential
     if sealed is not None:
         told = _with_what_stays(app, told, sealed.value)
     examination = _examined(app, told, dry_run)
-    _check_same(app, before, examination)
+    _check_same(app, before, examination, force)
     after = before.model_copy(update={"examination": examination, "rotated": app.now()})
     if dry_run:
         return after
-    new = _sealed(app, told)
+    new = sealed_of(app, told, examination)
     app.store.write(
         [
             app.credentials.put(after, told.name, expected=found.version),
@@ -133,8 +145,16 @@ def rotate(app: App, told: Registration, *, dry_run: bool = False) -> Credential
     return after
 
 
-def delete(app: App, name: str) -> None:
-    """Raises `NotFound`, and `Conflict` while a site or a job that has not ended needs it."""
+def delete(app: App, name: str, *, force: bool = False) -> str:
+    """Forget it: nothing that is left on its cloud can be found or ended from then on. With
+    `force` also where its cloud does not say what is left. Returns what then may be, else nothing.
+
+    Raises:
+        NotFound
+        Conflict: a site or a job that has not ended needs it; its cloud shows machines of ours,
+            such as those of jobs that ended while it did not answer; or, unless with `force`, it
+            does not say.
+    """
     provider = app.credentials.get(name).value.provider
     sites = [site.name for _, site in app.sites.all() if site.credential == name]
     jobs = list(_jobs_with(app, name))
@@ -142,20 +162,10 @@ def delete(app: App, name: str) -> None:
         raise Conflict(f"credential {name} is needed by job {listed(jobs)}; cancel it first")
     if sites:
         raise Conflict(f"credential {name} is used by site {listed(sites)}; delete it first")
+    silent = _nothing_left(app, name, "to delete it", force=force)
     app.store.write([app.credentials.delete(name), app.sealed.delete(name)])
-    log.info("CredentialDeleted", name=name, provider=provider.value)
-
-
-def secret_of(name: str, sealed: Sealed, keys: MasterKey) -> Secret:
-    """What is kept sealed of the credential `name`. Raises `Corrupt`, and what `MasterKey.unwrap`
-    does."""
-    if sealed.name != name:
-        raise Corrupt(f"credential {name}: the secret of {sealed.name} is in its place")
-    try:
-        secret = Kept.model_validate_json(open_sealed(sealed, keys)).secret
-    except ValidationError as exc:  # says nothing of what it holds
-        raise Corrupt(f"credential {sealed.name}: what is sealed is no secret: {exc}") from None
-    return secret
+    log.info("CredentialDeleted", name=name, provider=provider.value, unasked=silent)
+    return silent
 
 
 def _check_name(told: Registration) -> None:
@@ -188,7 +198,7 @@ def _asked(app: App, name: str, secret: Secret) -> Examination:
         raise CredentialRejected(f"credential {name} proves nothing: {exc}") from exc
 
 
-def _check_same(app: App, before: Credential, after: Examination) -> None:
+def _check_same(app: App, before: Credential, after: Examination, force: bool) -> None:
     """Machines of the old secret must be seen, and ended, with the new one."""
     name, known = before.name, before.examination
     if after.identity.account != known.identity.account:
@@ -203,6 +213,47 @@ def _check_same(app: App, before: Credential, after: Examination) -> None:
             f"credential {name} is needed by job {listed(jobs)}, and the new one lacks "
             f"{listed(lost)}; wait for its end, or cancel it"
         )
+    if lost:
+        _nothing_left(app, name, f"to lose {listed(lost)}", lost, force=force)
+
+
+def _nothing_left(
+    app: App, name: str, purpose: str, regions: Collection[str] = (), *, force: bool
+) -> str:
+    """Ask its cloud whether machines of ours are there, in `regions` or anywhere. Returns what may
+    be left where it did not answer, which `force` allows.
+
+    Raises:
+        Conflict: there are, or it does not answer.
+    """
+    silent = ""
+    try:
+        found: Sequence[object] = _provider(app, name).machines()
+    except FedspanError as exc:
+        found = exc.found if isinstance(exc, ProviderError) else ()
+        silent = f"its cloud does not say which machines are left there: {exc}"
+    machines = [one for one in found if isinstance(one, Machine)]
+    left = [one.id for one in machines if not regions or one.offer.region in regions]
+    if left:
+        raise Conflict(
+            f"credential {name}: {listed(left)} can be ended with it alone; the sweep removes what "
+            f"no job needs: try again in some minutes {purpose}"
+        )
+    if silent and not force:
+        raise Conflict(
+            f"credential {name}: {silent}; try again, or force it {purpose}: what is left goes on, "
+            "and costs, until somebody ends it by the cloud's own tools"
+        )
+    return silent
+
+
+def _provider(app: App, name: str) -> Provider:
+    """Where no control plane runs, `app` has no providers, but reaches clouds."""
+    found = app.providers.get(name)
+    if found is not None:
+        return found
+    secret = secret_of(name, app.sealed.get(name).value, app.keys)
+    return app.clouds.provider(name, secret)
 
 
 def _with_what_stays(app: App, told: Registration, before: Sealed) -> Registration:
@@ -217,11 +268,6 @@ def _with_what_stays(app: App, told: Registration, before: Sealed) -> Registrati
         if not getattr(new, field)
     }
     return told.model_copy(update={"secret": new.model_copy(update=stays)})
-
-
-def _sealed(app: App, told: Registration) -> Sealed:
-    kept = revealed(Kept(secret=told.secret))
-    return seal(kept, app.keys, told.name, told.secret.provider)
 
 
 def _jobs_with(app: App, name: str) -> Iterator[str]:

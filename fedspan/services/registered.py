@@ -12,7 +12,7 @@ from fedspan.domain.spec import Need
 from fedspan.errors import CredentialRejected, FedspanError, ProviderError
 from fedspan.keys.base import MasterKey
 from fedspan.providers.base import Capabilities, Clouds, Provider
-from fedspan.services.credentials import secret_of
+from fedspan.services.sealing import secret_of
 from fedspan.stores.base import Store
 from fedspan.stores.records import Table
 

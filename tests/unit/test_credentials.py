@@ -15,6 +15,7 @@ import pytest
 from fedspan import logs
 from fedspan.cli.logs import logged
 from fedspan.domain.credentials import Cloud, Credential, Kept, Registration, revealed
+from fedspan.domain.machines import MachineSpec, Offer, Role
 from fedspan.domain.parsing import parsed
 from fedspan.domain.sites import Site, SiteKind
 from fedspan.domain.spec import Need
@@ -40,13 +41,14 @@ from fedspan.services.credentials import (
     list_credentials,
     register,
     rotate,
-    secret_of,
     show,
 )
 from fedspan.services.ending import inventory
 from fedspan.services.registered import Registered
+from fedspan.services.sealing import secret_of
 from fedspan.services.sites import register_site
 from fedspan.services.submit import submit
+from fedspan.services.sweep import clear
 from fedspan.stores.sqlite import SqliteStore
 from tests.support.clouds import (
     APPLICATION,
@@ -290,12 +292,75 @@ def test_a_rotation_keeps_what_it_does_not_say(here: World, clouds: MemoryClouds
 
 def test_what_cannot_be_opened_any_more_can_be_rotated_away(here: World) -> None:
     register(here.app, AWS)
-    app = replace(here.app, keys=FileKey(here.app.keys.path.with_name("other")))  # type: ignore[attr-defined]
+    other = FileKey(here.app.keys.path.with_name("other"))  # type: ignore[attr-defined]
+    other.prepare()
+    app = replace(here.app, keys=other)
     with pytest.raises(Corrupt, match="under master key"):
         check(app, "aws")
     rotate(app, AGAIN)
 
     assert check(app, "aws").rotated is not None
+
+
+def test_a_master_key_that_is_missing_is_asked_back_and_never_made_anew(
+    here: World, tmp_path: Path
+) -> None:
+    path = tmp_path / "master.key"
+    register(here.app, AWS)
+    key = path.read_bytes()
+    path.unlink()
+    providers = Registered(here.app.store, here.app.keys, here.app.clouds, {})
+    with pytest.raises(CredentialRejected, match=r"master\.key is missing; put back"):
+        providers["aws"].machines()
+    for asked in (
+        lambda: check(here.app, "aws"),
+        lambda: register(here.app, GCP),
+        lambda: rotate(here.app, AGAIN),
+    ):
+        with pytest.raises(Corrupt, match=r"master\.key is missing; put back"):
+            asked()
+        assert not path.exists()
+
+    path.write_bytes(key)
+    path.chmod(0o600)
+    assert check(here.app, "aws").name == "aws"
+
+
+def test_a_master_key_that_is_lost_is_made_anew_once_nothing_is_sealed(
+    here: World, tmp_path: Path
+) -> None:
+    register(here.app, AWS)
+    register(here.app, SITE)
+    (tmp_path / "master.key").unlink()
+    app = replace(
+        here.app, providers=Registered(here.app.store, here.app.keys, here.app.clouds, {})
+    )
+    for name in ("aws", "hospital"):
+        with pytest.raises(Conflict, match="is missing"):
+            delete(app, name)
+        assert "is missing" in delete(app, name, force=True)
+
+    assert register(app, AWS) == check(app, "aws")
+
+
+def test_the_regions_that_can_be_used_are_kept_where_none_was_named(
+    here: World, clouds: MemoryClouds
+) -> None:
+    def regions(name: str) -> Any:
+        secret: Any = secret_of(name, here.app.sealed.get(name).value, here.app.keys)
+        return secret.regions
+
+    for told in (AWS, GCP, SITE):
+        register(here.app, told)
+    clouds.accounts[KEY_ID].regions = ("region-1", "region-2", "region-3")
+    assert (regions("aws"), regions("gcp")) == (("region-1", "region-2"),) * 2
+    assert check(here.app, "aws").examination.regions == ("region-1", "region-2")
+    rotate(here.app, AGAIN)
+    assert regions("aws") == ("region-1", "region-2")
+    rotate(
+        here.app, registration("aws", aws_document(regions=["region-1", "region-2", "region-3"]))
+    )
+    assert regions("aws") == ("region-1", "region-2", "region-3")
 
 
 def test_a_deleted_credential_leaves_nothing(here: World) -> None:
@@ -358,9 +423,83 @@ def test_what_a_site_needs_is_not_deleted(here: World) -> None:
     with pytest.raises(Conflict, match="used by site seoul"):
         delete(here.app, "hospital")
     with_sites(here.app, "busan", "daejeon")
-    id = submit(here.app, spec()).id
+    reached = here.app.settings.model_copy(update={"allow_loopback": True})
+    id = submit(replace(here.app, settings=reached), spec()).id
     with pytest.raises(Conflict, match=f"needed by job {id}"):
         delete(here.app, "hospital")
+
+
+# Machines that nobody could end afterwards
+
+
+def left_on(here: World, name: str, region: str = "region-1") -> MemoryProvider:
+    """A cloud with a machine of a job that has ended."""
+    offer = Offer(provider=name, region=region, machine_type="m", vcpus=2, memory_mib=4096, price=1)
+    cloud: Any = here.app.providers[name]
+    cloud.launch("gone", MachineSpec(key="gone-1", role=Role.AGGREGATOR, epoch=1, offer=offer))
+    assert isinstance(cloud, MemoryProvider)
+    return cloud
+
+
+@pytest.mark.parametrize("told", [AWS, GCP, SITE], ids=lambda one: one.name)
+@pytest.mark.parametrize("force", [False, True], ids=["asked", "forced"])
+def test_a_machine_that_is_left_keeps_its_credential_until_the_sweep_was_there(
+    here: World, told: Registration, force: bool
+) -> None:
+    register(here.app, told)
+    left_on(here, told.name)
+    with pytest.raises(Conflict, match=r"gone-1 can be ended with it alone; the sweep .* try ag"):
+        delete(here.app, told.name, force=force)
+    assert clear(here.app)["removed"] == ["gone-1"]
+
+    assert delete(here.app, told.name) == ""
+
+
+def test_without_a_control_plane_the_cloud_is_asked_all_the_same(here: World) -> None:
+    register(here.app, AWS)
+    left_on(here, "aws")
+    offline = replace(here.app, providers={})
+    with pytest.raises(Conflict, match="gone-1"):
+        delete(offline, "aws")
+    clear(here.app)
+    delete(offline, "aws")
+
+
+def test_a_cloud_that_does_not_answer_keeps_its_credential_unless_forced(here: World) -> None:
+    register(here.app, AWS)
+    cloud = left_on(here, "aws")
+    cloud.fail_next = CloudUnavailable("down")
+    with pytest.raises(Conflict, match=r"does not say which .* down; try again, or force it"):
+        delete(here.app, "aws")
+    partly = CloudUnavailable("a region is down")
+    partly.found = tuple(cloud.machines())
+    cloud.fail_next = partly
+    with pytest.raises(Conflict, match="gone-1"):
+        delete(here.app, "aws", force=True)
+    cloud.fail_next = CloudUnavailable("down")
+
+    assert delete(here.app, "aws", force=True).endswith("machines are left there: down")
+    assert kept(here) == []
+
+
+def test_a_rotation_may_not_lose_regions_where_machines_are_left(here: World) -> None:
+    register(here.app, AWS)
+    cloud = left_on(here, "aws", "region-1")
+    first, second = (
+        registration("aws", aws_document(AWS_SECOND, regions=[one]))
+        for one in ("region-1", "region-2")
+    )
+    for force in (False, True):
+        with pytest.raises(Conflict, match=r"gone-1 .* to lose region-1"):
+            rotate(here.app, second, force=force)
+    rotate(here.app, first)
+    clear(here.app)
+    cloud.fail_next = CloudUnavailable("down")
+    with pytest.raises(Conflict, match="force it to lose region-1"):
+        rotate(here.app, second)
+    cloud.fail_next = CloudUnavailable("down")
+
+    assert rotate(here.app, second, force=True).examination.regions == ("region-2",)
 
 
 # Providers of what is registered
@@ -566,6 +705,18 @@ def test_what_would_be_right_is_told() -> None:
         ({}, "secret: provider: is required"),
         (aws_document("short"), "secret_access_key: has fewer than 16 characters"),
         (aws_document("x" * 200), "secret_access_key: has more than 128 characters"),
+        (aws_document(f"{AWS_WORD}\u00e9"), "secret_access_key: must be printable ASCII without"),
+        (aws_document(f"{AWS_WORD} "), "secret_access_key: must be printable ASCII without"),
+        (aws_document(session_token="a\nb"), "secret.session_token: must be printable ASCII"),
+        (
+            aws_document(access_key_id="AKIA\u00e9OSFODNN7EXAMPLE"),
+            "secret.access_key_id: string sho",
+        ),
+        (
+            aws_document(access_key="x"),
+            "secret: has an unknown field; did you mean 'access_key_id'",
+        ),
+        (openstack_document(auth_url="x"), "secret.auth_url: must be Keystone's address"),
         (aws_document(regions="eu-west-1"), "regions: must be a list"),
         (aws_document(regions=[1]), "regions.0: input should be a valid string"),
         ("text", "secret: must be a mapping"),
@@ -574,6 +725,40 @@ def test_what_would_be_right_is_told() -> None:
         with pytest.raises(InvalidRequest) as raised:
             parsed(Registration, {"name": "aws", "secret": document})
         assert said in str(raised.value)
+
+
+@pytest.mark.parametrize("field", ["secret_access_key", "session_token"])
+@pytest.mark.parametrize("odd", [" ", "\n", "\x7f", "\u00e9", "\x00"])
+def test_a_key_with_a_character_that_no_header_takes_is_refused_unsaid(
+    field: str, odd: str
+) -> None:
+    document = {**aws_document(), field: f"{AWS_WORD}{odd}hunter2"}
+    with pytest.raises(InvalidRequest) as raised:
+        parsed(Registration, {"name": "aws", "secret": document})
+    assert raised.value.problems == (
+        f"secret.{field}: must be printable ASCII without spaces, as AWS gives it",
+    )
+
+
+@pytest.mark.parametrize(
+    ("place", "known"), [((), "known: name, secret"), (("secret",), "known: access_key_id, prov")]
+)
+def test_a_secret_that_stands_where_a_field_should_is_not_repeated(
+    place: tuple[str, ...], known: str
+) -> None:
+    document: dict[str, Any] = {"name": "aws", "secret": aws_document()}
+    holder = document["secret"] if place else document
+    holder[f"{AWS_WORD}!"] = 1
+    with pytest.raises(InvalidRequest) as raised:
+        parsed(Registration, document)
+
+    assert f"has an unknown field; {known}" in str(raised.value)
+    assert AWS_WORD not in f"{raised.value!r}"
+
+
+def test_a_name_that_is_none_is_told_in_words() -> None:
+    with pytest.raises(InvalidRequest, match="name: must be of a-z, 0-9 and dashes"):
+        registration("Hospital", openstack_document())
 
 
 def test_a_credential_says_which_cloud_it_is_of(here: World) -> None:

@@ -26,6 +26,10 @@ def person(at_least: CallerRole) -> App:
     return answers.person(routes.current_request, at_least)
 
 
+def forced() -> bool:
+    return (routes.current_request.query_params or {}).get("force") == "true"
+
+
 @routes.route("/v1/credentials", methods=["POST"])
 @answered
 def post_credential() -> Response:
@@ -55,14 +59,14 @@ def put_credential(name: str) -> dict[str, Any]:
     told = body(Registration, request, LONGEST)
     if told.name != name:
         raise InvalidRequest(f"name: the path says {name!r}, the body {told.name!r}")
-    return dumped(credentials.rotate(made, told, dry_run=dry_run(request)))
+    return dumped(credentials.rotate(made, told, dry_run=dry_run(request), force=forced()))
 
 
 @routes.route("/v1/credentials/{name}", methods=["DELETE"])
 @answered
 def delete_credential(name: str) -> dict[str, Any]:
-    credentials.delete(person(CallerRole.ADMIN), name)
-    return {"deleted": name}
+    unsaid = credentials.delete(person(CallerRole.ADMIN), name, force=forced())
+    return {"deleted": name, **({"left": unsaid} if unsaid else {})}
 
 
 @routes.route("/v1/credentials/{name}/check", methods=["POST"])
