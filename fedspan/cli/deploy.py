@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fedspan.cli.session import session
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 class Where(StrEnum):
@@ -44,9 +49,10 @@ def deploy(
     if plan and destroy:
         raise InvalidRequest("--plan: goes without --destroy")
     at = deploying.target(cloud.value, here.home.path, package, var or ())
-    deploying.check(at, account=not plan)
+    deploying.check(at, changing=not plan)
     if plan:
-        shown = deploying.plan(at)
+        with _telling(here.err) as say:
+            shown = deploying.plan(at, say)
         here.show(shown, *render_deploy.plan(shown))
         return
     what = f"{'Remove' if destroy else 'Deploy'} {cloud.value}, kept in {at.folder}"
@@ -54,8 +60,18 @@ def deploy(
         raise InvalidRequest("not confirmed; nothing was done")
     here.home.prepare()
     if destroy:
-        deploying.destroy(at, to=2)
+        deploying.destroy(at, 2, here.err.print)
         here.show({"cloud": cloud.value, "destroyed": True}, f"{cloud.value} is gone")
         return
-    outputs = deploying.apply(at, to=2)
+    outputs = deploying.apply(at, 2, here.err.print)
     here.show({"cloud": cloud.value, "outputs": outputs}, *render_deploy.outputs(outputs))
+
+
+@contextmanager
+def _telling(console: Console) -> Iterator[Callable[[str], None]]:
+    """What is said is a status on a terminal, and a line elsewhere."""
+    if not console.is_terminal:
+        yield console.print
+        return
+    with console.status("terraform") as status:
+        yield status.update

@@ -14,13 +14,14 @@ import shutil
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from fedspan.cli.idle_cost import idle
+from fedspan.cli.idle_cost import CHALICE, declared, monthly, packaged, sweep_minutes
+from fedspan.domain.parsing import nearest
 from fedspan.errors import InvalidRequest, ProviderError
 from fedspan.local.assets import asset
 
@@ -56,10 +57,23 @@ def target(cloud: str, home: Path, package: Path | None, given: Sequence[str]) -
     )
 
 
-def check(at: Target, *, account: bool) -> None:
-    """Raises `InvalidRequest` with all that is missing, before anything is done."""
-    missing = [*_terraform_missing(), *_package_missing(at)]
-    if account and not has_account(at.cloud):
+Say = Callable[[str], None]
+"""Tells a person what Terraform does now."""
+
+
+class NoPlan(ProviderError):
+    """Terraform cannot even begin; its message says in a few words why, `words` are its own."""
+
+    def __init__(self, why: str, words: str = "") -> None:
+        super().__init__(why)
+        self.words = words
+
+
+def check(at: Target, *, changing: bool) -> None:
+    """Raises `InvalidRequest` with all that is missing, before anything is done. A plan, which is
+    not `changing` anything, needs neither an account nor, to be counted only, Terraform."""
+    missing = [*_terraform_missing(needed=changing), *_package_missing(at), *_unknown(at)]
+    if changing and not has_account(at.cloud):
         missing.append(f"credentials: {_ACCOUNT[at.cloud]}")
     if at.cloud == "gcp" and "project" not in at.variables:
         missing.append("--var: project=ID, the Google Cloud project, is needed")
@@ -84,10 +98,11 @@ def has_account(cloud: str) -> bool:
     return boto3.Session().get_credentials() is not None
 
 
-def _terraform_missing() -> Iterator[str]:
+def _terraform_missing(*, needed: bool) -> Iterator[str]:
     found = shutil.which("terraform")
     if found is None:
-        yield "terraform: is not on PATH; https://developer.hashicorp.com/terraform/install"
+        if needed:
+            yield "terraform: is not on PATH; https://developer.hashicorp.com/terraform/install"
         return
     said = subprocess.run([found, "version", "-json"], capture_output=True, text=True)
     version = str(json.loads(said.stdout or "{}").get("terraform_version", "0"))
@@ -96,12 +111,21 @@ def _terraform_missing() -> Iterator[str]:
 
 
 def _package_missing(at: Target) -> Iterator[str]:
-    needed = ("deployment.zip", "chalice.tf.json") if at.cloud == "aws" else ("main.py", "fedspan")
+    needed = ("deployment.zip", CHALICE) if at.cloud == "aws" else ("main.py", "fedspan")
     if not all((at.package / name).exists() for name in needed):
         yield (
             f"package: {at.package} holds none; `make package-{at.cloud}` makes one, "
             "--package names another folder"
         )
+
+
+def _unknown(at: Target) -> Iterator[str]:
+    """What Terraform would refuse; but it is not always asked."""
+    text = asset(f"infra/{at.cloud}").joinpath("variables.tf").read_text()
+    known = re.findall(r'^variable "(\w+)"', text, re.MULTILINE)
+    for name in at.variables:
+        if name not in known:
+            yield f"--var: {name!r} is no variable of infra/{at.cloud}{nearest(name, known)}"
 
 
 @contextmanager
@@ -147,15 +171,30 @@ def terraform(at: Target, folder: Path, *words: str, to: int | None = None) -> s
         text=True,
     )
     if ran.returncode:
-        said = re.sub(r"\x1b\[[0-9;]*m|[╷│╵]", "", ran.stderr or "its words are above")
+        said = re.sub(r"\x1b\[[0-9;]*m|[╷│╵├─]", "", ran.stderr or "its words are above")
+        said = said[max(said.find("Error:"), 0) :]  # warnings stand before it
         raise ProviderError(f"terraform {words[0]} failed: {' '.join(said.split())[:1500]}")
     return ran.stdout or ""
 
 
-def init(at: Target, folder: Path) -> None:
-    """Raises `ProviderError` when its provider can be had from nowhere."""
+NO_PROVIDER: Final = re.compile(
+    r"Error: (Failed to (query available provider packages|install provider)"
+    r"|Incompatible provider version|Invalid provider registry host)"
+)
+
+
+def init(at: Target, folder: Path, say: Say) -> None:
+    """Raises `NoPlan` when its provider can be had from nowhere."""
+    say("terraform init: gets its provider")
     mirror = os.environ.get("TF_PLUGIN_DIR")
-    terraform(at, folder, "init", "-no-color", *([f"-plugin-dir={mirror}"] if mirror else []))
+    try:
+        terraform(at, folder, "init", "-no-color", *([f"-plugin-dir={mirror}"] if mirror else []))
+    except ProviderError as exc:
+        if NO_PROVIDER.search(str(exc)):
+            raise NoPlan(
+                "`terraform init` could not get its provider", str(exc).split(" To see ")[0]
+            ) from exc
+        raise
 
 
 def variables(at: Target, folder: Path) -> list[str]:
@@ -168,52 +207,61 @@ def variables(at: Target, folder: Path) -> list[str]:
     return [f"-var={name}={value}" for name, value in {**ours, **at.variables}.items()]
 
 
-def plan(at: Target) -> dict[str, Any]:
+def plan(at: Target, say: Say) -> dict[str, Any]:
     """What would be made, changed and removed, and what that costs idle. Changes nothing, and
-    asks no cloud when there is no account."""
-    account, notes = has_account(at.cloud), []
+    asks no cloud when there is no account. Where Terraform cannot begin, what the files name is
+    counted, and `unplanned` says why. Raises `ProviderError` with what else it objects to."""
+    account, notes, unplanned = has_account(at.cloud), [], ""
     with opened(at, changing=False) as folder:
         try:
-            init(at, folder)
-            changes, there = _planned(at, folder, offline=not account)
+            changes, there = _planned(at, folder, say, offline=not account)
             if not account:
                 notes.append("no account was found: planned as for an empty one")
-        except ProviderError as exc:
-            if account and at.cloud == "aws":
-                raise
-            counted = declared(folder)
-            changes, there = {"create": counted}, counted
-            notes.append(f"counted in the files, Terraform could not plan: {str(exc)[:200]}")
+        except NoPlan as exc:
+            unplanned = str(exc)
+            notes += [exc.words] if exc.words else []
+            there = declared(folder, at.package, at.variables)
+            changes, said = _counted(at, there)
+            notes += said
     if at.cloud == "aws" and at.variables.get("credentials_key") != "true":
         notes.append(NO_KEY)
-    lines = idle(there, sweep_minutes(at))
+    shown: dict[str, Any] = {what: dict(sorted(kinds.items())) for what, kinds in changes.items()}
     return {
         "cloud": at.cloud,
         "account": account,
-        "changes": {what: dict(sorted(kinds.items())) for what, kinds in changes.items()},
+        "changes": shown | ({"counted": True} if unplanned else {}),
+        "unplanned": unplanned,
         "resources": dict(sorted(there.items())),
-        "idle_usd_a_month": {
-            "list_price": round(sum(line.usd for line in lines), 2),
-            "free_tier": round(sum(line.usd_free_tier for line in lines), 2),
-            "lines": [
-                {"kind": one.kind, "count": one.count, "usd": round(one.usd, 3), "why": one.why}
-                for one in lines
-                if one.usd
-            ],
-        },
+        "idle_usd_a_month": monthly(there, sweep_minutes(at.package)),
         "notes": notes,
     }
 
 
+def _counted(at: Target, there: Counter[str]) -> tuple[dict[str, Counter[str]], list[str]]:
+    """What would be made, as far as that is known without Terraform, and what to say of it."""
+    notes = []
+    if functions := packaged(at.package, "aws_lambda_function"):
+        notes.append(f"the {functions} functions are those that {at.package / CHALICE} names")
+    if (at.folder / STATE).exists():
+        return {}, [*notes, f"{at.folder} says what is there already; nobody compared it"]
+    return {"create": there}, notes
+
+
 def _planned(
-    at: Target, folder: Path, *, offline: bool
+    at: Target, folder: Path, say: Say, *, offline: bool
 ) -> tuple[dict[str, Counter[str]], Counter[str]]:
-    """By what happens to them, and all that are there afterwards."""
+    """By what happens to them, and all that are there afterwards. Raises `NoPlan`."""
+    if shutil.which("terraform") is None:
+        raise NoPlan("it is not on PATH")
+    if offline and at.cloud == "gcp":
+        raise NoPlan("no account of Google Cloud was found, and its provider wants one")
+    init(at, folder, say)
     words = [*variables(at, folder), "-out=planned", "-no-color", "-lock=false"]
     if offline:
         (folder / STATE).unlink(missing_ok=True)
         region = [] if "region" in at.variables or os.environ.get("AWS_REGION") else ["us-east-1"]
         words += ["-var=offline=true", *(f"-var=region={one}" for one in region)]
+    say("terraform plan: compares what would be with what is there")
     terraform(at, folder, "plan", *words)
     document = json.loads(terraform(at, folder, "show", "-json", "planned"))
     changes: dict[str, Counter[str]] = {}
@@ -233,66 +281,21 @@ NO_KEY: Final = (
     "without a key for credentials; before the first is registered, deploy again with "
     "--var credentials_key=true: a KMS key is $1 a month"
 )
-BLOCK: Final = re.compile(r'^resource "(\w+)" "\w+" \{\n(.*?)^\}', re.DOTALL | re.MULTILINE)
 
 
-def declared(folder: Path) -> Counter[str]:
-    """The resources of the files, by kind: what a ``for_each`` lists in its own block or in the map
-    of functions is counted, whatever else depends on variables is as without them."""
-    text = "\n".join(file.read_text() for file in sorted(folder.glob("*.tf")))
-    functions = re.search(r"^  functions = \{\n(.*?)^  \}", text, re.DOTALL | re.MULTILINE)
-    many = len(functions[1].splitlines()) if functions else 1
-    found: Counter[str] = Counter()
-    for kind, body in BLOCK.findall(text):
-        count = re.search(r"^\s+count\s+= (.*)$", body, re.MULTILINE)
-        each = re.search(
-            r"^\s+for_each\s+= (toset\(\[[^]]*\]\)|local\.functions)", body, re.MULTILINE
-        )
-        if each and each[1] == "local.functions":
-            found[kind] += many
-        elif each and '"' in each[1]:
-            found[kind] += each[1].count('"') // 2
-        elif count is None or _default_is_set(count[1], text):
-            found[kind] += 1
-    return +found
-
-
-def _default_is_set(count: str, text: str) -> bool:
-    """Whether ``var.x ...`` in a count is on without anybody saying so."""
-    name = re.search(r"var\.(\w+)", count)
-    if name is None:
-        return False
-    default = re.search(
-        rf'^variable "{name[1]}" \{{.*?^  default\s+= (\S+)', text, re.DOTALL | re.MULTILINE
-    )
-    return default is not None and default[1] not in ("null", "false", "0")
-
-
-def sweep_minutes(at: Target) -> float:
-    """How often AWS's sweep runs, as packaged; 0 where there is none."""
-    if at.cloud != "aws":
-        return 0
-    rules = json.loads((at.package / "chalice.tf.json").read_text())["resource"]
-    [rule] = rules["aws_cloudwatch_event_rule"].values()
-    number, unit = re.fullmatch(
-        r"rate\((\d+) (minute|hour|day)s?\)", rule["schedule_expression"]
-    ).groups()  # type: ignore[union-attr]
-    return int(number) * {"minute": 1, "hour": 60, "day": 1440}[unit]
-
-
-def apply(at: Target, to: int) -> dict[str, Any]:
+def apply(at: Target, to: int, say: Say) -> dict[str, Any]:
     """Make it so; what Terraform says goes `to` a file. The installation's outputs."""
     with opened(at, changing=True) as folder:
-        init(at, folder)
+        init(at, folder, say)
         terraform(at, folder, "apply", "-auto-approve", *variables(at, folder), to=to)
         said = json.loads(terraform(at, folder, "output", "-json"))
     return {name: one["value"] for name, one in said.items()}
 
 
-def destroy(at: Target, to: int) -> None:
+def destroy(at: Target, to: int, say: Say) -> None:
     """Remove all of it. Raises `InvalidRequest` where there is nothing known to remove."""
     if not (at.folder / STATE).exists():
         raise InvalidRequest(f"--destroy: {at.folder} holds no state, so nothing is known of it")
     with opened(at, changing=True) as folder:
-        init(at, folder)
+        init(at, folder, say)
         terraform(at, folder, "destroy", "-auto-approve", *variables(at, folder), to=to)

@@ -1,4 +1,5 @@
-"""What an installation costs in a month in which nobody submits anything.
+"""What an installation is made of, counted in its files, and what it costs in a month in which
+nobody submits anything.
 
 Prices are the list's of us-east-1 and europe-west1, in US dollars, read in November 2026; other
 regions differ by some percent. Every kind of resource in ``infra/`` has a line, those that cost
@@ -7,9 +8,13 @@ nothing while idle too: a test fails when a kind appears that has none.
 
 from __future__ import annotations
 
+import json
+import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 MINUTES_A_MONTH: Final = 43_800
 
@@ -156,3 +161,91 @@ def idle(counts: Mapping[str, int], sweep_minutes: float) -> list[Line]:
         for kind, count in counts.items()
     ]
     return sorted(lines, key=lambda line: (-line.usd, line.kind))
+
+
+def monthly(counts: Mapping[str, int], sweep_minutes: float) -> dict[str, Any]:
+    """In US dollars, as ``--json`` shows it."""
+    lines = idle(counts, sweep_minutes)
+    return {
+        "list_price": round(sum(line.usd for line in lines), 2),
+        "free_tier": round(sum(line.usd_free_tier for line in lines), 2),
+        "lines": [
+            {"kind": one.kind, "count": one.count, "usd": round(one.usd, 3), "why": one.why}
+            for one in lines
+            if one.usd
+        ],
+    }
+
+
+CHALICE: Final = "chalice.tf.json"
+"""In a package for AWS: its functions and their schedules."""
+BLOCK: Final = re.compile(r'^resource "(\w+)" "\w+" \{\n(.*?)^\}', re.DOTALL | re.MULTILINE)
+OFF: Final = ("null", "false", "0")
+
+
+def declared(
+    folder: Path, package: Path | None = None, variables: Mapping[str, str] | None = None
+) -> Counter[str]:
+    """The resources that the files in `folder` make at least, by kind. What a ``for_each`` lists
+    in its own block, in the map of functions or in the `package` is counted, and what a single one
+    of the `variables` turns on; of what is computed from more, one."""
+    text = "\n".join(file.read_text() for file in sorted(folder.glob("*.tf")))
+    found: Counter[str] = Counter()
+    for kind, body in BLOCK.findall(text):
+        count = re.search(r"^  count\s+= (.*)$", body, re.MULTILINE)
+        if count is None:
+            found[kind] += _each(body, text, package)
+        elif _is_set(count[1], text, variables or {}):
+            found[kind] += 1
+    return +found
+
+
+def sweep_minutes(package: Path) -> float:
+    """How often AWS's sweep runs, as packaged; 0 where Chalice packaged nothing."""
+    if not (package / CHALICE).exists():
+        return 0
+    rules = json.loads((package / CHALICE).read_text())["resource"]
+    [rule] = rules["aws_cloudwatch_event_rule"].values()
+    number, unit = re.fullmatch(
+        r"rate\((\d+) (minute|hour|day)s?\)", rule["schedule_expression"]
+    ).groups()  # type: ignore[union-attr]
+    return int(number) * {"minute": 1, "hour": 60, "day": 1440}[unit]
+
+
+def packaged(package: Path | None, kind: str) -> int:
+    """How many of a `kind` Chalice wrote; 0 where it wrote nothing."""
+    if package is None or not (package / CHALICE).exists():
+        return 0
+    return len(json.loads((package / CHALICE).read_text())["resource"].get(kind, {}))
+
+
+def _each(body: str, text: str, package: Path | None) -> int:
+    """How many a block makes that has no count."""
+    each = re.search(r"^  for_each\s+= (.*)$", body, re.MULTILINE)
+    if each is None:
+        return 1
+    if each[1] == "local.functions":
+        own = re.search(r"^  functions = \{\n(.*?)^  \}", text, re.DOTALL | re.MULTILINE)
+        return len(own[1].splitlines()) if own else packaged(package, "aws_lambda_function") or 1
+    if each[1] == "local.schedules":
+        return packaged(package, "aws_cloudwatch_event_target") or 1
+    listed = re.search(r"for_each\s+= toset\(\[([^]]*)\]\)", body)
+    if listed and '"' in listed[1]:
+        return listed[1].count('"') // 2
+    mapped = re.search(r"for_each\s+= \{\n(.*?)^  \}", body, re.DOTALL | re.MULTILINE)
+    if mapped:  # one that is computed may come out empty
+        return len(re.findall(r"^    \w+\s+= ", mapped[1], re.MULTILINE))
+    return 1
+
+
+def _is_set(count: str, text: str, variables: Mapping[str, str]) -> bool:
+    """Whether ``var.x ...`` in a count is on, with what was given or by default."""
+    name = re.search(r"var\.(\w+)", count)
+    if name is None:
+        return False
+    if name[1] in variables:
+        return variables[name[1]] not in OFF
+    default = re.search(
+        rf'^variable "{name[1]}" \{{.*?^  default\s+= (\S+)', text, re.DOTALL | re.MULTILINE
+    )
+    return default is not None and default[1] not in OFF

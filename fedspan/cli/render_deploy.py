@@ -13,16 +13,16 @@ from fedspan.domain.texts import plain
 
 
 def plan(shown: Mapping[str, Any]) -> Iterable[RenderableType]:
-    said = ", ".join(f"{sum(kinds.values())} to {what}" for what, kinds in shown["changes"].items())
-    yield f"{shown['cloud']}: {said or 'nothing to change'}"
+    yield plain(f"{shown['cloud']}: {_headline(shown)}")
     made = table("Kind", "There", right=("There",))
     for kind, count in shown["resources"].items():
         made.add_row(kind, f"{count:,}")
     yield made
     cost = shown["idle_usd_a_month"]
     yield ""
+    least = "at least " if shown["unplanned"] else ""
     yield (
-        f"Idle it costs ${cost['list_price']:.2f} a month at list prices, "
+        f"Idle it costs {least}${cost['list_price']:.2f} a month at list prices, "
         f"${cost['free_tier']:.2f} within the always-free tiers"
     )
     lines = table("Kind", "There", "$ a month", "", right=("There", "$ a month"))
@@ -31,6 +31,18 @@ def plan(shown: Mapping[str, Any]) -> Iterable[RenderableType]:
     yield lines
     for note in shown["notes"]:
         yield Text(plain(note), "yellow")
+
+
+def _headline(shown: Mapping[str, Any]) -> str:
+    if shown["unplanned"]:
+        many = sum(shown["resources"].values())
+        return (
+            f"at least {many:,}, counted in the files: Terraform could not plan "
+            f"({shown['unplanned']})"
+        )
+    changes = shown["changes"].items()
+    said = ", ".join(f"{sum(kinds.values())} to {what}" for what, kinds in changes)
+    return said or "nothing to change"
 
 
 def outputs(known: Mapping[str, Any]) -> Iterable[RenderableType]:

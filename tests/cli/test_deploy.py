@@ -79,24 +79,107 @@ def test_nothing_is_destroyed_of_which_nothing_is_known(cli, a_terraform, packag
     assert "holds no state" in result.err
 
 
-def test_a_plan_that_terraform_cannot_make_is_counted_in_the_files(
-    cli, nobody, a_terraform, tmp_path
-):
-    """Without the provider there still is an answer, and it says what it is."""
-    a_terraform.write_text(
-        '#!/bin/sh\ncase "$1" in version) echo \'{"terraform_version": "1.11.4"}\';; '
-        "*) echo no provider >&2; exit 1;; esac\n"
+NO_PROVIDER = """\
+Warning: something old
+{}
+Error: Failed to query available provider packages
+
+Could not retrieve the list of available versions: no such host
+"""
+
+
+def failing(program: Path, at: str, said: str) -> None:
+    """Make it one that fails `at` a command."""
+    program.with_name("said").write_text(said)
+    program.write_text(
+        f'#!/bin/sh\ncase "$1 $2" in version*) echo \'{{"terraform_version": "1.11.4"}}\';; '
+        f'*" {at}") cat "{program.with_name("said")}" >&2; exit 1;; esac\n'
     )
+
+
+def for_google(tmp_path: Path) -> list[str]:
     (tmp_path / "gcp/fedspan").mkdir(parents=True)
     (tmp_path / "gcp/main.py").write_text("")
-    words = ["--plan", "--package", str(tmp_path / "gcp"), "--var", "project=p-1", "--json"]
-    result = cli("deploy", "gcp", *words)
+    return ["--plan", "--package", str(tmp_path / "gcp"), "--var", "project=p-1"]
+
+
+def test_without_the_provider_a_plan_is_counted_and_says_so(
+    cli, nobody, a_terraform, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("GOOGLE_OAUTH_ACCESS_TOKEN", "a-token")
+    failing(a_terraform, "init", NO_PROVIDER.format("an old thing " * 200))
+    words = for_google(tmp_path)
+    result, read = cli("deploy", "gcp", *words, "--json"), cli("deploy", "gcp", *words).out
 
     assert result.code == 0, result.err
-    shown = json.loads(result.out)
+    shown = result.document
+    assert shown["changes"]["counted"] is True
     assert shown["resources"]["google_cloudfunctions2_function"] == 5
     assert 0 < shown["idle_usd_a_month"]["list_price"] < 1
-    assert "no provider" in shown["notes"][0]
+    assert "no such host" in shown["notes"][0]
+    assert read.splitlines()[0] == (
+        f"gcp: at least {sum(shown['resources'].values())}, counted in the files: Terraform could "
+        "not plan (`terraform init` could not get its provider)"
+    )
+    assert "terraform init: gets its provider" in result.err
+
+
+def test_without_terraform_a_plan_counts_the_functions_of_the_package(
+    cli, nobody, package, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = cli("deploy", "aws", "--plan", "--package", package, "--json")
+
+    assert result.code == 0, result.err
+    assert result.document["unplanned"] == "it is not on PATH"
+    assert result.document["resources"]["aws_lambda_function"] == 18
+    assert "the 18 functions are those that" in result.document["notes"][0]
+
+
+def test_a_plan_for_google_without_an_account_is_counted(cli, nobody, a_terraform, tmp_path):
+    result = cli("deploy", "gcp", *for_google(tmp_path), "--json")
+
+    assert result.code == 0, result.err
+    assert "no account of Google Cloud" in result.document["unplanned"]
+
+
+@pytest.mark.parametrize(("at", "said"), [("init", "Unreadable"), ("plan", "Invalid value")])
+def test_what_terraform_objects_to_is_an_error_and_told_without_its_warnings(
+    cli, nobody, a_terraform, package, at, said
+):
+    failing(a_terraform, at, f"Warning: old\n{'an old thing ' * 200}\nError: {said}\n\nMend it.\n")
+    result = cli("deploy", "aws", "--plan", "--package", package, "--json")
+
+    assert result.code == 6
+    assert result.document["error"]["message"] == f"terraform {at} failed: Error: {said} Mend it."
+
+
+def test_a_count_does_not_call_new_what_may_be_there(cli, nobody, home, package, monkeypatch):
+    monkeypatch.setenv("PATH", str(home.path))
+    (home.path / "deploy/aws").mkdir(parents=True)
+    (home.path / "deploy/aws" / deploying.STATE).write_text("{}")
+    result = cli("deploy", "aws", "--plan", "--package", package, "--json")
+
+    assert result.document["changes"] == {"counted": True}
+    assert "what is there already" in result.document["notes"][1]
+
+
+def test_a_variable_that_is_none_is_refused_whoever_plans(cli, nobody, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = cli("deploy", "gcp", *for_google(tmp_path), "--var", "projekt=1")
+
+    assert result.code == 2
+    assert "--var: 'projekt' is no variable of infra/gcp; did you mean 'project'?" in result.err
+
+
+def test_terraforms_own_word_on_a_region_that_is_none(cli, nobody, package, plugins, monkeypatch):
+    if shutil.which("terraform") is None or plugins is None:
+        pytest.skip("LEFT OUT: fedspan deploy aws --plan; terraform or its provider is not here")
+    monkeypatch.setenv("TF_PLUGIN_DIR", str(plugins))
+    result = cli("deploy", "aws", "--plan", "--package", package, "--var", "region=nowhere")
+
+    assert result.code == 6
+    assert "terraform plan failed: Error: invalid AWS Region: nowhere" in result.err
 
 
 def test_a_plan_without_an_account_says_what_would_be_made_and_what_it_costs(

@@ -13,8 +13,7 @@ from typing import Any
 import hcl2
 import pytest
 
-from fedspan.cli.deploying import declared
-from fedspan.cli.idle_cost import idle, prices
+from fedspan.cli.idle_cost import declared, idle, prices
 from fedspan.objects.keys import STAGING
 from fedspan.providers.gcp.policy import PERMISSIONS
 from fedspan.settings import Settings
@@ -69,6 +68,18 @@ def test_the_files_count_as_they_would_be_planned() -> None:
     assert counted["google_cloudfunctions2_function"] == 5
     assert counted["google_cloud_scheduler_job"] == 0  # sweep_minutes is 0 until somebody says so
     assert counted["google_storage_bucket"] == 2
+    assert counted["google_cloud_run_service_iam_member"] == 1  # and of the callers none
+    more = declared(INFRA / "gcp", variables={"sweep_minutes": "5"})
+    assert more["google_cloud_scheduler_job"] == 1
+
+
+def test_what_a_package_for_aws_has_is_counted(package: Path) -> None:
+    counted = declared(INFRA / "aws", package, {"monthly_budget_usd": "0"})
+
+    assert counted["aws_lambda_function"] == 18
+    assert counted["aws_lambda_permission"] == 3
+    assert counted["aws_cloudwatch_log_group"] == 18 + 2
+    assert counted["aws_budgets_budget"] == 0
 
 
 def test_every_function_deployed_on_google_is_an_entry_point() -> None:
