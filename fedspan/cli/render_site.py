@@ -9,7 +9,8 @@ from rich.console import RenderableType
 
 from fedspan.cli.render import facts, machines, sites, table
 from fedspan.domain.measurements import Measurement
-from fedspan.domain.sites import Agent, Site, SiteKind
+from fedspan.domain.sites import Agent, Dataset, Site, SiteKind
+from fedspan.domain.spec import Need
 from fedspan.domain.texts import plain
 
 UNKNOWN: Final = "not known"
@@ -26,7 +27,9 @@ def site(found: Site, reported: Sequence[Agent], known: Measurement) -> list[Ren
 
 def kept(found: Site, given: Iterable[str]) -> list[str]:
     """What a site has beside the fields that were `given`."""
-    rest = found.model_copy(update=dict.fromkeys(given))
+    named = set(given)
+    rest = found.model_copy(update=dict.fromkeys(named))
+    need = "" if "need" in named or found.need == Need() else _need(found.need)
     told = [
         ("data", ", ".join(one.name for one in rest.datasets)),
         ("city", rest.city),
@@ -35,13 +38,18 @@ def kept(found: Site, given: Iterable[str]) -> list[str]:
         ("cloud", rest.cloud),
         ("link", _link(rest)),
         ("compute", _compute(rest)),
+        ("machine of", need),
         ("RTTs", f"to {len(rest.rtt_ms)} regions" if rest.rtt_ms else ""),
     ]
     return [plain(f"{name} {what}") for name, what in told if what]
 
 
 def _facts(found: Site) -> Iterable[tuple[str, RenderableType]]:
+    if found.datasets:
+        yield "Data", "\n".join(plain(_data(one)) for one in found.datasets)
     yield "Machine", plain(_machine(found))
+    if found.kind is not SiteKind.AGENT:
+        yield "It needs", plain(_need(found.need))
     yield "Position", _position(found) or UNKNOWN
     yield "Cloud", plain(found.cloud or "none")
     yield "Link", _link(found) or UNKNOWN
@@ -56,6 +64,17 @@ def _machine(found: Site) -> str:
             return f"in the cloud of credential {found.credential}, for the length of a job"
         case SiteKind.AGENT:
             return "its own, by an agent"
+
+
+def _data(one: Dataset) -> str:
+    return f"{one.name}: {one.path or 'where its machine knows'}, classes in {one.target}"
+
+
+def _need(need: Need) -> str:
+    """At least."""
+    arch = [need.arch.value] if need.arch else []
+    gpu = [f"{need.gpu.count} GPU {need.gpu.model or ''}".strip()] if need.gpu else []
+    return ", ".join([f"{need.vcpus:,} vCPU", f"{need.memory_mib:,} MiB", *arch, *gpu])
 
 
 def _position(found: Site) -> str:

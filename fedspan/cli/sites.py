@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -43,6 +42,12 @@ def add(
     examples: Annotated[
         int, typer.Option(min=0, help="With --credential: how many rows there are")
     ] = 0,
+    vcpus: Annotated[
+        int | None, typer.Option(min=1, help="That its machine must have; default: 1")
+    ] = None,
+    memory_mib: Annotated[
+        int | None, typer.Option(min=1, help="That its machine must have; default: 2048")
+    ] = None,
     city: Annotated[str, typer.Option()] = "",
     country: Annotated[str, typer.Option(help="Two letters: KR, DE ...")] = "",
     latitude: Annotated[float | None, typer.Option("--lat", help="Degrees north")] = None,
@@ -62,6 +67,7 @@ def add(
 
     A site that is there already keeps what is not given again.
     """
+    from fedspan.cli import site_data
     from fedspan.domain.parsing import parsed
     from fedspan.domain.sites import Site, SiteKind
 
@@ -77,11 +83,15 @@ def add(
         "compute_s": compute_s,
     }
     given = {field: value for field, value in said.items() if value is not None}
+    needed = {"vcpus": vcpus, "memory_mib": memory_mib}
+    if need := {field: value for field, value in needed.items() if value is not None}:
+        given["need"] = need
     if credential is None:
-        data = [_described(one) for one in dataset]
+        site_data.only_with_credential(features, classes, examples)
+        data = [site_data.described(one) for one in dataset]
     else:
         given |= {"kind": SiteKind.OPENSTACK, "credential": credential}
-        data = [_told(one, features, classes, examples) for one in dataset]
+        data = [site_data.told(one, features, classes, examples) for one in dataset]
     site = parsed(Site, {"name": name, "datasets": data, **given})
     with here.api() as api:
         before = next((one for one in api.sites() if one.name == name), None)
@@ -174,7 +184,7 @@ def delete(ctx: typer.Context, name: Name) -> None:
     here.show({"deleted": name}, f"site {name} is deleted")
 
 
-def _changed(before: Site, site: Site, given: Iterable[str]) -> Site:
+def _changed(before: Site, site: Site, given: Mapping[str, Any]) -> Site:
     """`before` with what was `given` of `site`. Its RTTs are not repeated: whether they hold is
     for the control plane to say.
 
@@ -196,72 +206,11 @@ def _changed(before: Site, site: Site, given: Iterable[str]) -> Site:
             f"`fedspan site delete {before.name}` first, or take another name"
         )
     said = {field: getattr(site, field) for field in given}
+    if "need" in given:
+        said["need"] = before.need.model_copy(update=given["need"])
     return with_datasets(before.model_copy(update={**said, "rtt_ms": {}}), site.datasets)
 
 
 def _left(before: Site, site: Site) -> tuple[Dataset, ...]:
     new = {one.name for one in site.datasets}
     return tuple(one for one in before.datasets if one.name not in new)
-
-
-def _described(option: str) -> Dataset:
-    """``NAME=FILE`` or ``NAME=FILE:TARGET``, read and described.
-
-    Raises:
-        InvalidRequest, InvalidDataset
-    """
-    from fedspan.domain.parsing import parsed
-    from fedspan.domain.sites import Dataset
-    from fedspan.errors import InvalidRequest
-    from fedspan.learning.datasets import describe
-
-    name, place = _split(option)
-    file, colon, target = place.rpartition(":")
-    if Path(place).is_file() or not colon:
-        file, target = place, "target"
-    path = Path(file).expanduser().resolve()
-    if not path.exists():
-        raise InvalidRequest(f"--dataset {name}: there is no file {path}")
-    found = {"path": str(path), "target": target, "features": (1,), "classes": ("0", "1")}
-    parsed(Dataset, {**found, "name": name, "examples": 1})  # the name, before a long read
-    return describe(name, path, target)
-
-
-def _told(option: str, features: str, classes: str, examples: int) -> Dataset:
-    """Data that only the site's machine can read, as a person describes it."""
-    from fedspan.domain.parsing import parsed
-    from fedspan.domain.sites import Dataset
-    from fedspan.errors import InvalidRequest
-
-    name, place = _split(option)
-    file, colon, target = place.rpartition(":")
-    if not colon:
-        file, target = place, "target"
-    if not file.startswith("/"):
-        raise InvalidRequest(
-            f"--dataset {name}: {file!r} is no path on the site's machine; write /data/file.csv"
-        )
-    shape = features.split("x")
-    if not all(one.isdecimal() for one in shape) or not classes or not examples:
-        raise InvalidRequest(
-            f"--dataset {name}: nobody can read it from here; say --features 30, "
-            "--classes benign,malignant and --examples 400"
-        )
-    said = {
-        "name": name,
-        "path": file,
-        "target": target,
-        "features": [int(one) for one in shape],
-        "classes": [one.strip() for one in classes.split(",")],
-        "examples": examples,
-    }
-    return parsed(Dataset, said)
-
-
-def _split(option: str) -> tuple[str, str]:
-    from fedspan.errors import InvalidRequest
-
-    name, sign, place = option.partition("=")
-    if not name or not sign or not place:
-        raise InvalidRequest(f"--dataset: want NAME=FILE or NAME=FILE:TARGET, got {option!r}")
-    return name, place

@@ -168,16 +168,30 @@ def test_a_site_in_a_private_cloud_describes_data_that_only_its_machine_reads(cl
         }
     ]
     assert "in the cloud of credential clinic" in shown
+    assert "cancer: /data/cancer.csv, classes in diagnosis" in shown
     assert moved.code != 0
+
+
+def described(classes, features="30"):
+    return ("--features", features, "--classes", classes, "--examples", "400")
 
 
 @pytest.mark.parametrize(
     ("dataset", "more", "said"),
     [
         ("d=data.csv", IN_A_CLOUD, "no path on the site's machine"),
-        ("d=/data.csv", (), "nobody can read it from here"),
-        ("d=/data.csv", ("--features", "30", "--classes", "a,b"), "--examples 400"),
+        ("d=/data/a.csv", (), "nobody can read it from here"),
+        ("d=/data/a.csv", ("--features", "30", "--classes", "a,b"), "--examples 400"),
         ("d", IN_A_CLOUD, "want NAME=FILE"),
+        ("d=/data/../etc/a.csv", IN_A_CLOUD, "has a `..`"),
+        ("d=/srv/a.csv", IN_A_CLOUD, "is not below /data, which"),
+        ("d=/database/a.csv", IN_A_CLOUD, "write /data/a.csv"),
+        ("d=/data/a.parquet", IN_A_CLOUD, "is no .csv or .npz file"),
+        ("d=/data", IN_A_CLOUD, "is no .csv or .npz file"),
+        ("d=/data/a.csv", described("benign,benign,malignant"), "benign is there more than once"),
+        ("d=/data/a.csv", described("benign,,malignant"), "--classes: one has no name"),
+        ("d=/data/a.csv", described("benign"), "benign alone leaves nothing to tell apart"),
+        ("d=/data/a.csv", described("a,b", "30x0"), "--features: '30x0' is no shape"),
     ],
 )
 def test_data_in_a_private_cloud_is_described_in_full(cli, home, dataset, more, said):
@@ -187,6 +201,41 @@ def test_data_in_a_private_cloud_is_described_in_full(cli, home, dataset, more, 
 
     assert result.code == 2
     assert said in result.err
+
+
+def test_data_for_machines_of_test_clouds_may_lie_anywhere(cli, home, monkeypatch):
+    """They are processes of this computer, without a container."""
+    monkeypatch.setenv("FEDSPAN_ALLOW_LOOPBACK", "true")
+    add = ("site", "add", "jeju", "--credential", "clinic", *IN_A_CLOUD, "--json")
+    with serving(home) as app:
+        with_credential(app)
+        added = cli(*add, "--dataset", "d=/srv/a.csv").document
+        refused = cli(*add, "--dataset", "d=/srv/../a.csv")
+
+    assert added["datasets"][0]["path"] == "/srv/a.csv"
+    assert "has a `..`" in refused.err
+
+
+@pytest.mark.parametrize("option", ["--features=30", "--classes=x,y", "--examples=3"])
+def test_what_a_file_says_itself_is_not_told_beside_it(cli, tmp_path, option):
+    result = cli("site", "add", "seoul", "--dataset", f"d={csv(tmp_path)}", option)
+
+    assert result.code == 2
+    assert f"{option.partition('=')[0]}: only with --credential" in result.err
+
+
+def test_what_a_sites_machine_must_have_is_told_kept_and_shown(cli, tmp_path):
+    add = ("site", "add", "seoul", "--dataset", f"d={csv(tmp_path)}")
+    first = cli(*add, "--vcpus", "4", "--json").document
+    second = cli(*add, "--memory-mib", "8192", "--json").document
+    again = cli(*add).out
+    shown = cli("site", "show", "seoul").out
+
+    assert (first["need"]["vcpus"], first["need"]["memory_mib"]) == (4, 2048)
+    assert (second["need"]["vcpus"], second["need"]["memory_mib"]) == (4, 8192)
+    assert "machine of 4 vCPU, 8,192 MiB" in again
+    assert "4 vCPU, 8,192 MiB" in shown
+    assert f"d: {tmp_path / 'data.csv'}, classes in target" in " ".join(shown.split())
 
 
 def test_people_see_where_a_site_is_and_how_far_from_the_clouds(cli, home, tmp_path):
