@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.clouds import boot
+from tests.clouds.openstack.install import folder as openstack
 from tests.e2e.stage import AWS_REGION, GCP_REGION, Stage, staged
 
 ROUNDS: Final = 3
@@ -160,6 +161,7 @@ def perform(say: Any) -> dict[str, Any]:
     """Both jobs; the document of what was seen. Raises `Failed`."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="fedspan-") as folder:
+        announce(say)
         with staged(Path(folder), say) as stage:
             ready = time.monotonic()
             runs = [
@@ -175,6 +177,12 @@ def perform(say: Any) -> dict[str, Any]:
     }
     _check(document)
     return document
+
+
+def announce(say: Any) -> None:
+    """What takes minutes the first time, and is silent."""
+    if not (openstack() / ".installed").exists():
+        say(f"installing OpenStack's wheels, once, in {openstack()}")
 
 
 def _check(document: Mapping[str, Any]) -> None:
@@ -223,18 +231,26 @@ def shown(document: Mapping[str, Any]) -> Iterator[Any]:
 
 def main() -> int:
     as_json = os.environ.get("JSON") == "1"
-    console, aside = Console(), Console(stderr=True)
+    console, aside = console_of(), console_of(stderr=True)
     try:
-        document = perform(lambda text: aside.print(f"[dim]{text}[/dim]", highlight=False))
+        document = perform(lambda text: aside.print(text, style="dim", soft_wrap=True))
     except Failed as exc:
-        aside.print(f"error: {exc}", markup=False)
+        aside.print(f"error: {exc}", soft_wrap=True)
         return 1
     if as_json:
         print(json.dumps(document, indent=2))
         return 0
     for one in shown(document):
-        console.print(one, highlight=False)
+        console.print(one)
     return 0
+
+
+def console_of(*, stderr: bool = False) -> Console:
+    """Nothing is wrapped where nobody looks: what is there is copied and searched."""
+    console = Console(stderr=stderr, highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 1000
+    return console
 
 
 if __name__ == "__main__":
