@@ -28,7 +28,13 @@
     │   └── CredentialRejected   the credential is wrong, expired or revoked
     ├── JobError                 why a job ended otherwise than hoped
     │   ├── JobCancelled         a person said so
-    │   ├── AggregatorLost       its machine went away, or never spoke
+    │   ├── AggregatorLost       it cannot go on: a part of it died, or it never spoke
+    │   │   ├── HeartbeatMissed  it has not spoken for as long as it may
+    │   │   ├── SpotNotice       the cloud has said that it takes the machine back
+    │   │   ├── MachineGone      the cloud shows its machine ended, or none
+    │   │   ├── MachineUnreachable  it speaks, but no quorum of participants reaches it
+    │   │   ├── LaunchRefused    the cloud started no machine of this offer
+    │   │   └── SlackSpent       the deadline leaves no time for another interruption
     │   ├── ParticipantsMissing  fewer than the quorum connected or replied in time
     │   ├── TrainingFailed       the training itself went wrong
     │   ├── DeadlineExceeded     not done within the deadline of its spec
@@ -171,6 +177,30 @@ class JobCancelled(JobError):
 
 
 class AggregatorLost(JobError):
+    pass
+
+
+class HeartbeatMissed(AggregatorLost):
+    pass
+
+
+class SpotNotice(AggregatorLost):
+    pass
+
+
+class MachineGone(AggregatorLost):
+    pass
+
+
+class MachineUnreachable(AggregatorLost):
+    pass
+
+
+class LaunchRefused(AggregatorLost):
+    pass
+
+
+class SlackSpent(AggregatorLost):
     pass
 
 

@@ -16,7 +16,12 @@ from fedspan.domain.spec import Purchase
 from fedspan.domain.texts import plain
 from fedspan.wiring import now
 
-BOUGHT: Final = {Purchase.SPOT: "spot", Purchase.ON_DEMAND: "on demand", Purchase.ANY: "any"}
+BOUGHT: Final = {
+    Purchase.SPOT: "spot",
+    Purchase.ON_DEMAND: "on demand",
+    Purchase.ANY: "any",
+    Purchase.DEADLINE: "by the deadline",
+}
 
 SOON_H: Final = 2.0
 """Hours; what is done sooner is told in minutes."""

@@ -78,6 +78,17 @@ class Aggregator(Value):
     linked: tuple[Name, ...] = Field(default=(), description="participants it will let in")
 
 
+class Loss(Value):
+    """An incarnation of the aggregator that could not go on: `code` is a class name of our error
+    tree, `rounds_done` what the job had by then."""
+
+    epoch: PositiveInt
+    code: str
+    offer: Offer
+    at: Instant
+    rounds_done: NonNegativeInt
+
+
 class Approval(Value):
     """A person's word on a job's place, `offer`. `candidate` counts from 1 in the list they were
     shown, `by` is the caller's role."""
@@ -138,6 +149,7 @@ class Job(Value):
     model: str | None = None
     outcome: Outcome | None = None
     cancel_requested: bool = False
+    losses: tuple[Loss, ...] = Field(default=(), description="the latest, oldest first")
     teardowns: NonNegativeInt = 0
     spent: MicroUsd = Field(default=0, description="on earlier incarnations of the aggregator")
     cost: MicroUsd = 0

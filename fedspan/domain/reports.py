@@ -27,6 +27,15 @@ class Phase(StrEnum):
     TRAINING = "training"
     DONE = "done"
     FAILED = "failed"
+    LEAVING = "leaving"
+    """Its cloud takes the machine back: it has kept what it had of the round, and asks nobody."""
+
+
+class Notice(Message):
+    """The cloud's word that it takes the machine back, at `expires`; `source` is who said so."""
+
+    expires: Instant
+    source: str = ""
 
 
 class Fault(Message):
@@ -53,6 +62,7 @@ class AggregatorReport(Message):
     progress: Progress = Progress()
     rounds: tuple[Round, ...] = ()
     fault: Fault | None = None
+    notice: Notice | None = None
     grant_expires: Instant | None = None
 
 

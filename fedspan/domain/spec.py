@@ -158,6 +158,8 @@ class Purchase(StrEnum):
     SPOT = "spot"
     ON_DEMAND = "on_demand"
     ANY = "any"
+    DEADLINE = "deadline"
+    """Spot while the deadline leaves time for another interruption, then on demand."""
 
 
 def _cidr(value: str) -> str:

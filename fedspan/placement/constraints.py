@@ -56,7 +56,7 @@ def of_offer(table: Candidates, question: PlacementQuestion, today: date) -> lis
         found.append(_allow(table, regions.allow))
     if regions.deny:
         found.append(_deny(table, regions.deny))
-    if question.aggregator.purchase is not Purchase.ANY:
+    if question.aggregator.purchase in (Purchase.SPOT, Purchase.ON_DEMAND):
         found.append(_purchase(table, question.aggregator.purchase))
     if not question.placement.estimates:
         found.append(_no_estimates(table))
