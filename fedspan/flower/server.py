@@ -27,7 +27,7 @@ from fedspan.domain.rounds import Checkpoint, Round
 from fedspan.errors import FedspanError, TrainingFailed
 from fedspan.flower import checkpoints, rounds, strategies
 from fedspan.flower.board import Board
-from fedspan.flower.checkpoints import Named
+from fedspan.flower.checkpoints import Named, Whole
 from fedspan.flower.files import OBJECTS, WORK, Desire, WorkFolder
 from fedspan.flower.folding import Flat
 from fedspan.learning.initial import initial_tensors
@@ -83,21 +83,28 @@ class _Job:
         tensors, self.parameters = _initial(setting.manifest, setting.program)
         self.layout = Layout.of(tensors)
         self.flat: Flat = self.layout.pack(tensors)
-        self.done = 0
+        self.done, self.parent = 0, ""
 
     def resume(self) -> None:
         """Go on after the last whole round, and tell of rounds that were not acknowledged.
         Rounds after that one, if there are, count for nothing and would be in the way."""
-        job, acknowledged = self.setting.manifest.job, self.setting.manifest.acknowledged
+        manifest = self.setting.manifest
+        job, acknowledged = manifest.job, manifest.acknowledged
         found = checkpoints.latest(self.objects, job, acknowledged)
         if found is not None:
-            record, tensors, state = found
-            self.flat = self.layout.pack(tensors)
-            strategies.restore(self.strategy, state)
-            self.done = record.round.number
-        checkpoints.forget(self.objects, job, max(self.done, acknowledged))
+            found[0].fence(manifest.epoch)
+            self._adopt(found)
+        after = max(self.done, acknowledged)
+        checkpoints.forget(self.objects, job, after, manifest.epoch)
         for one in checkpoints.records(self.objects, job, acknowledged):
             self.setting.board.close_round(one.round, acknowledged)
+
+    def _adopt(self, whole: Whole) -> None:
+        """Be where the committed round `whole` is."""
+        record, tensors, state = whole
+        self.flat = self.layout.pack(tensors)
+        strategies.restore(self.strategy, state)
+        self.done, self.parent = record.round.number, record.identity
 
     def round(self) -> Round:
         """The next round, committed."""
@@ -124,9 +131,12 @@ class _Job:
             )
 
         weights = tensors, strategies.state(self.strategy)
-        record = checkpoints.save(self.objects, manifest.job, number, weights, describe)
-        self.flat, self.done = flat, number
-        return record.round
+        whole = checkpoints.save(self.objects, manifest.job, number, weights, describe, self.parent)
+        if whole[1] is tensors:
+            self.flat, self.done, self.parent = flat, number, whole[0].identity
+        else:
+            self._adopt(whole)
+        return whole[0].round
 
 
 def _versions() -> dict[str, str]:

@@ -9,7 +9,7 @@ strategy is built to take all the nodes it is shown.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -108,7 +108,7 @@ def state(strategy: FedAvg) -> dict[str, NDArray[Any]]:
     return kept
 
 
-def restore(strategy: FedAvg, kept: dict[str, NDArray[Any]]) -> None:
+def restore(strategy: FedAvg, kept: Mapping[str, NDArray[Any]]) -> None:
     """Give a new `strategy` what `state` took from the old one."""
     for attribute in OPTIMISER:
         named = {
@@ -226,6 +226,6 @@ class _Held(Array):
         return self._values.pop()
 
 
-def _numbered(attribute: str, kept: dict[str, NDArray[Any]]) -> list[str]:
+def _numbered(attribute: str, kept: Mapping[str, NDArray[Any]]) -> list[str]:
     keys = [key for key in kept if key.startswith(f"{attribute}.")]
     return sorted(keys, key=lambda key: int(key.rpartition(".")[2]))
