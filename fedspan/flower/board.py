@@ -20,6 +20,7 @@ class Board:
     rounds: list[Round] = field(default_factory=list)
     number: int = 0
     people: dict[str, Participation] = field(default_factory=dict)
+    waiting: str = ""
 
     def open_round(self, number: int, participants: Iterable[str]) -> None:
         """Round `number` begins; everyone waits."""
@@ -38,6 +39,11 @@ class Board:
         self.rounds = [one for one in (*self.rounds, done) if one.number > acknowledged]
         self.write()
 
+    def wait(self, what: str) -> None:
+        """The work stands still for `what`; "" when it goes on."""
+        self.waiting = what
+        self.write()
+
     def end(self, phase: Phase, fault: Fault | None = None) -> None:
         self.phase = phase
         self.write(fault)
@@ -46,6 +52,10 @@ class Board:
         progress = Progress(round=self.number, participants=dict(self.people))
         self.folder.write_status(
             ServerStatus(
-                phase=self.phase, progress=progress, rounds=tuple(self.rounds), fault=fault
+                phase=self.phase,
+                progress=progress,
+                rounds=tuple(self.rounds),
+                fault=fault,
+                waiting=self.waiting,
             )
         )

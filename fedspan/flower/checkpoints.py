@@ -1,44 +1,50 @@
 """The rounds of a job as objects, such that a crash at any instant leaves whole rounds only.
 
-``jobs/<job>/rounds/<n>.safetensors``
+``jobs/<job>/rounds/<n>-<sha256>.safetensors``
     the model after round n, named tensors;
-``jobs/<job>/rounds/<n>.strategy.safetensors``
+``jobs/<job>/rounds/<n>-<sha256>.strategy.safetensors``
     the server optimiser's state, for strategies that have one;
 ``jobs/<job>/rounds/<n>.json``
-    the commit record with the hashes of both and the round's metrics, written last.
+    the commit record with the hashes of both, that of the round before and the round's metrics,
+    created last.
 
 A round exists when its record does and the hashes match. Nothing points to the latest: a listing
 finds it, and a listing cannot be half written. A round beyond a gap does not count: what is
 missing could never be told, so it is done again, and all after it. Training is deterministic, so
 a round done again gives the same bytes and repeats the same commit.
+
+An aggregator that was replaced may wake late and go on writing. It cannot hurt: files carry their
+hash in their name, so no write changes the bytes of a committed one; of two records for a round
+the first stands, and whoever comes second goes on from that; and no record of a newer incarnation
+is ever removed.
 """
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from fedspan.domain.rounds import Checkpoint, Round
-from fedspan.domain.values import Message
 from fedspan.errors import Conflict, Corrupt, NotFound
-from fedspan.learning.weights import read_weights, write_weights
+from fedspan.flower.records import FORMAT, Record, read_record
+from fedspan.learning.weights import read_weights, sha256_of, write_weights
 from fedspan.objects.base import Objects
+from fedspan.objects.files import writing
 
 Tensors = Mapping[str, NDArray[Any]]
 Named = dict[str, NDArray[Any]]
 
 
-class Record(Message):
-    """The commit record: the round, and where its optimiser state lies, if it has one."""
+ATTEMPTS: Final = 3
+"""To create a record in place of one that counts for nothing, while others do the same."""
 
-    round: Round
-    strategy: Checkpoint | None = None
+
+Whole = tuple[Record, Tensors, Tensors]
+"""A committed round: its record, model and optimiser state."""
 
 
 def save(
@@ -47,30 +53,48 @@ def save(
     number: int,
     weights: tuple[Tensors, Tensors],
     describe: Callable[[Checkpoint], Round],
-) -> Record:
-    """Store `weights`, (model, optimiser state), as round `number` of `job` and commit it.
+    parent: str = "",
+) -> Whole:
+    """Store `weights`, (model, optimiser state), as round `number` of `job` after the round
+    `parent`, and commit it.
 
     `describe` makes the round of its checkpoint. Repeating it with the same bytes changes
-    nothing, and mends files that were damaged.
+    nothing, and mends files that were damaged. Where another incarnation of the job was first,
+    and went on from `parent` too, its round is the answer.
 
     Raises:
-        Conflict: the round is committed with other bytes.
+        StaleEpoch: a newer incarnation has committed the round.
+        Conflict: the round is committed with other bytes, and they do not follow from `parent`.
+        Corrupt: its record has a format of a newer Fedspan.
     """
     tensors, state = weights
     stem = f"jobs/{job}/rounds/{number:06d}"
-    with tempfile.TemporaryDirectory(prefix="fedspan-") as folder:
+    with tempfile.TemporaryDirectory(prefix="fedspan-") as folder, writing(f"files in {folder}"):
         model, optimiser = Path(folder, "model"), Path(folder, "strategy")
-        checkpoint = _written(tensors, model, f"{stem}.safetensors")
-        strategy = _written(state, optimiser, f"{stem}.strategy.safetensors") if state else None
-        record = Record(round=describe(checkpoint), strategy=strategy)
-        found = _make_way(objects, f"{stem}.json", record)
-        objects.put(checkpoint.key, model)
-        if strategy:
-            objects.put(strategy.key, optimiser)
-    return found or _commit(objects, f"{stem}.json", record)
+        checkpoint = _written(tensors, model, stem, "safetensors")
+        strategy = _written(state, optimiser, stem, "strategy.safetensors") if state else None
+        round = describe(checkpoint)
+        ours = Record(format=FORMAT, round=round, strategy=strategy, parent=parent)
+        found = _standing(objects, f"{stem}.json", ours)
+        if found and found.hashes != ours.hashes:
+            return load(objects, found)
+        record = found or ours
+        objects.put(record.round.checkpoint.key, model)
+        if record.strategy:
+            objects.put(record.strategy.key, optimiser)
+    committed = found or _commit(objects, f"{stem}.json", ours)
+    if committed.hashes != ours.hashes:
+        return load(objects, committed)
+    return committed, tensors, state
 
 
-def latest(objects: Objects, job: str, acknowledged: int = 0) -> tuple[Record, Named, Named] | None:
+def load(objects: Objects, record: Record) -> Whole:
+    """The round that `record` commits. Raises `NotFound` or `Corrupt` when it is not whole."""
+    tensors = read(objects, record.round.checkpoint)
+    return record, tensors, read(objects, record.strategy) if record.strategy else {}
+
+
+def latest(objects: Objects, job: str, acknowledged: int = 0) -> Whole | None:
     """The newest whole round: its record, model and optimiser state. None when there is none.
 
     A round with a missing file, a flipped bit or a torn record does not count: the one before
@@ -78,58 +102,88 @@ def latest(objects: Objects, job: str, acknowledged: int = 0) -> tuple[Record, N
     """
     last = acknowledged + len(records(objects, job, acknowledged))
     for key in reversed([one for one in _keys(objects, job) if _number(one) <= last]):
-        record = _record(objects, key)
+        record = read_record(objects, key)
         try:
             if record:
-                tensors = _read(objects, record.round.checkpoint)
-                return record, tensors, _read(objects, record.strategy) if record.strategy else {}
+                return load(objects, record)
         except (NotFound, Corrupt):
             continue
     return None
 
 
 def records(objects: Objects, job: str, after: int = 0) -> list[Record]:
-    """The commit records of `job` from round `after` + 1 up to the first that is missing or
-    cannot be read."""
+    """The commit records of `job` from round `after` + 1 up to the first that is missing, cannot
+    be read, or does not follow from the one before.
+
+    Raises:
+        Corrupt: a record has a format of a newer Fedspan.
+    """
     found: list[Record] = []
+    before: Record | None = None
     for key in _keys(objects, job):
-        record = _record(objects, key) if _number(key) == after + len(found) + 1 else None
-        if record:
+        number = _number(key)
+        if number < after or number > after + len(found) + 1:
+            continue
+        record = read_record(objects, key)
+        if number == after:
+            before = record
+        elif record and record.follows(before):
             found.append(record)
+            before = record
     return found
 
 
-def forget(objects: Objects, job: str, after: int) -> None:
+def forget(objects: Objects, job: str, after: int, epoch: int) -> None:
     """Remove the commit records of rounds later than `after`, so that these can be done again
-    with other bytes. Not for rounds anyone was told of."""
+    with other bytes. Not for rounds anyone was told of.
+
+    Raises:
+        StaleEpoch: one is of an incarnation newer than `epoch`; it stays.
+    """
     for key in _keys(objects, job):
         if _number(key) > after:
-            objects.delete(key)
+            _remove(objects, key, epoch)
 
 
-def _make_way(objects: Objects, key: str, record: Record) -> Record | None:
-    """The commit that stands for the same bytes, if any. One whose files are damaged and which
-    stands for others is removed: it counts for nothing, and blocks the round."""
+def _standing(objects: Objects, key: str, ours: Record) -> Record | None:
+    """The commit that stands in place of `ours`, if any. One whose files are damaged, or which
+    does not follow from what ours does, is removed: it counts for nothing, and blocks the round."""
     if not objects.list(key):
         return None
-    found = _record(objects, key)
-    if found and _hashes(found) == _hashes(record):
-        return found
-    if found and _whole(objects, found):
-        raise _conflict(record)
-    objects.delete(key)
+    found, epoch = read_record(objects, key), ours.round.epoch
+    if found:
+        found.fence(epoch)
+        if found.hashes == ours.hashes:
+            return found
+        if _whole(objects, found):
+            if found.parent == ours.parent and found.format > 1:
+                return found
+            if found.round.epoch == epoch or not found.parent:
+                raise _conflict(ours)
+    _remove(objects, key, epoch)
     return None
 
 
-def _commit(objects: Objects, key: str, record: Record) -> Record:
-    try:
-        objects.put(key, record.model_dump_json().encode(), new=True)
-    except Conflict:
-        found = _record(objects, key)
-        if found is None or _hashes(found) != _hashes(record):
-            raise _conflict(record) from None
-        return found
-    return record
+def _commit(objects: Objects, key: str, ours: Record) -> Record:
+    """The record that was created first: ours, most of the time."""
+    for _ in range(ATTEMPTS):
+        try:
+            objects.put(key, ours.model_dump_json().encode(), new=True)
+        except Conflict:
+            found = _standing(objects, key, ours)
+            if found:
+                return found
+        else:
+            return ours
+    raise _conflict(ours)
+
+
+def _remove(objects: Objects, key: str, epoch: int) -> None:
+    """Looks once more: since it was found, a newer incarnation may have written it."""
+    found = read_record(objects, key)
+    if found:
+        found.fence(epoch)
+    objects.delete(key)
 
 
 def _conflict(record: Record) -> Conflict:
@@ -137,34 +191,34 @@ def _conflict(record: Record) -> Conflict:
     return Conflict(f"job {one.job}: round {one.number} is committed with another model")
 
 
-def _written(tensors: Tensors, path: Path, key: str) -> Checkpoint:
+def _written(tensors: Tensors, path: Path, stem: str, kind: str) -> Checkpoint:
     sha256, size = write_weights(dict(tensors), path)
-    return Checkpoint(key=key, sha256=sha256, bytes=size)
+    return Checkpoint(key=f"{stem}-{sha256}.{kind}", sha256=sha256, bytes=size)
 
 
-def _read(objects: Objects, checkpoint: Checkpoint) -> Named:
+def read(objects: Objects, checkpoint: Checkpoint) -> Named:
+    """The tensors of `checkpoint`. Raises `NotFound`, or `Corrupt` for other bytes."""
     with tempfile.TemporaryDirectory(prefix="fedspan-") as folder:
-        path = Path(folder, "weights")
-        objects.download(checkpoint.key, path)
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != checkpoint.sha256:
-                raise Corrupt(f"{checkpoint.key}: its bytes are not those that were committed")
-        return read_weights(path)
+        return read_weights(_fetched(objects, checkpoint, Path(folder)))
+
+
+def _fetched(objects: Objects, checkpoint: Checkpoint, folder: Path) -> Path:
+    path = folder / "weights"
+    objects.download(checkpoint.key, path)
+    if sha256_of(path) != checkpoint.sha256:
+        raise Corrupt(f"{checkpoint.key}: its bytes are not those that were committed")
+    return path
 
 
 def _whole(objects: Objects, record: Record) -> bool:
     files = [record.round.checkpoint, *([record.strategy] if record.strategy else [])]
     try:
-        return all(_digest(objects.chunks(one.key)) == one.sha256 for one in files)
-    except NotFound:
+        with tempfile.TemporaryDirectory(prefix="fedspan-") as folder:
+            for one in files:
+                _fetched(objects, one, Path(folder))
+    except (NotFound, Corrupt):
         return False
-
-
-def _digest(chunks: Iterator[bytes]) -> str:
-    digest = hashlib.sha256()
-    for chunk in chunks:
-        digest.update(chunk)
-    return digest.hexdigest()
+    return True
 
 
 def _keys(objects: Objects, job: str) -> list[str]:
@@ -175,14 +229,3 @@ def _keys(objects: Objects, job: str) -> list[str]:
 
 def _number(key: str) -> int:
     return int(key.rpartition("/")[2].removesuffix(".json"))
-
-
-def _record(objects: Objects, key: str) -> Record | None:
-    try:
-        return Record.model_validate_json(objects.get(key))
-    except (NotFound, ValidationError):
-        return None
-
-
-def _hashes(record: Record) -> tuple[str, str]:
-    return record.round.checkpoint.sha256, record.strategy.sha256 if record.strategy else ""

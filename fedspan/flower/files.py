@@ -12,6 +12,8 @@ writer, appears whole (written beside, then renamed), and says how things are, n
     for nobody else's eyes.
 ``status.json``
     ServerApp -> supervisor: how far this incarnation is, and every round it completed.
+``notice.json``
+    whoever hears of it (`fedspan.flower.notices`) -> both: the machine is about to be taken back.
 
 Nothing is fsynced: a machine that loses power loses the folder's meaning with it.
 """
@@ -20,18 +22,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pydantic import RootModel
+from pydantic import RootModel, ValidationError
 
 from fedspan.domain.grants import Grant
 from fedspan.domain.jobs import Progress
-from fedspan.domain.reports import AggregatorManifest, Fault, Phase
+from fedspan.domain.reports import AggregatorManifest, Fault, Notice, Phase
 from fedspan.domain.rounds import Round
 from fedspan.domain.values import Message, Name
-from fedspan.errors import TrainingFailed
+from fedspan.errors import InvalidRequest, SpotNotice, TrainingFailed
+from fedspan.objects.files import writing
 from fedspan.objects.granted import Held
 
 WORK: Final = "FEDSPAN_WORK"
@@ -52,6 +56,8 @@ class ServerStatus(Message):
     progress: Progress = Progress()
     rounds: tuple[Round, ...] = ()
     fault: Fault | None = None
+    waiting: str = ""
+    """For what, when it is neither participants nor a result of its own."""
 
 
 class _Nodes(RootModel[dict[int, Name]]):
@@ -64,11 +70,15 @@ class WorkFolder:
 
     path: Path
 
+    @property
+    def desired_file(self) -> Path:
+        return self.path / "desired.json"
+
     def write_desired(self, manifest: AggregatorManifest) -> None:
-        self._write("desired.json", manifest.model_dump_json())
+        self._write(self.desired_file.name, manifest.model_dump_json())
 
     def desired(self) -> AggregatorManifest | None:
-        text = self._read("desired.json")
+        text = self._read(self.desired_file.name)
         return None if text is None else AggregatorManifest.model_validate_json(text)
 
     def write_nodes(self, nodes: Mapping[int, str]) -> None:
@@ -94,12 +104,30 @@ class WorkFolder:
         text = self._read("status.json")
         return None if text is None else ServerStatus.model_validate_json(text)
 
+    @property
+    def notice_file(self) -> Path:
+        return self.path / "notice.json"
+
+    def write_notice(self, notice: Notice) -> None:
+        self._write(self.notice_file.name, notice.model_dump_json())
+
+    def notice(self) -> Notice | None:
+        """Raises `InvalidRequest` for one that says nothing: a person may have written it."""
+        text = self._read(self.notice_file.name)
+        try:
+            return None if text is None else Notice.model_validate_json(text)
+        except ValidationError as exc:
+            problems = [f"{one['loc']}: {one['msg']}" for one in exc.errors()]
+            raise InvalidRequest(f"{self.notice_file}: it counts for nothing", *problems) from exc
+
     def _write(self, name: str, text: str, *, mode: int = 0o666) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
-        beside = self.path / f".{name}.{os.getpid()}"
-        beside.touch(mode)
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(self.path / name)
+        """Raises `StorageFull`."""
+        with writing(str(self.path / name)):
+            self.path.mkdir(parents=True, exist_ok=True)
+            beside = self.path / f".{name}.{os.getpid()}"
+            beside.touch(mode)
+            beside.write_text(text, encoding="utf-8")
+            beside.replace(self.path / name)
 
     def _read(self, name: str) -> bytes | None:
         try:
@@ -108,26 +136,60 @@ class WorkFolder:
             return None
 
 
-class Desire:
-    """The manifest as it is now; calling it costs a stat of the file unless that changed."""
+class Changes:
+    """Whether a file became another; asking costs a stat."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: tuple[int, int] | None = None
+
+    def news(self) -> bool:
+        """Whether there is a file, and not the one of the last call."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return False
+        before, self._seen = self._seen, (found.st_ino, found.st_mtime_ns)
+        return self._seen != before
+
+
+class Noticed:
+    """The notice of this machine, once there is one. It is never taken back."""
 
     def __init__(self, folder: WorkFolder) -> None:
         self._folder = folder
-        self._seen: tuple[int, int] | None = None
+        self._changes = Changes(folder.notice_file)
+        self._notice: Notice | None = None
+
+    def __call__(self) -> Notice | None:
+        """Raises `InvalidRequest`, once, for a file that holds none."""
+        if self._notice is None and self._changes.news():
+            self._notice = self._folder.notice()
+        return self._notice
+
+
+class Desire:
+    """The manifest as it is now; calling it costs a stat or two unless that changed."""
+
+    def __init__(self, folder: WorkFolder) -> None:
+        self._folder = folder
+        self._changes = Changes(folder.desired_file)
+        self._noticed = Noticed(folder)
         self._manifest: AggregatorManifest | None = None
 
     def __call__(self) -> AggregatorManifest:
-        """Raises `TrainingFailed` if the supervisor has never written one."""
-        stamp = self._stamp()
-        if stamp is not None and stamp != self._seen:
-            self._manifest, self._seen = self._folder.desired() or self._manifest, stamp
+        """Raises `TrainingFailed` if the supervisor has never written one, and `SpotNotice` when
+        the machine is about to be taken back: there is nothing then to go on with."""
+        manifest = self.manifest()
+        with suppress(InvalidRequest):  # of which the supervisor tells
+            if self._noticed():
+                raise SpotNotice(f"job {manifest.job}: its cloud takes this machine back")
+        return manifest
+
+    def manifest(self) -> AggregatorManifest:
+        """The same, whatever becomes of the machine."""
+        if self._changes.news():
+            self._manifest = self._folder.desired() or self._manifest
         if self._manifest is None:
             raise TrainingFailed(f"{self._folder.path}: the supervisor wrote no manifest")
         return self._manifest
-
-    def _stamp(self) -> tuple[int, int] | None:
-        try:
-            found = (self._folder.path / "desired.json").stat()
-        except FileNotFoundError:
-            return None
-        return found.st_ino, found.st_mtime_ns

@@ -11,7 +11,7 @@ participant's model comes out as it went in.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +19,10 @@ from typing import Any, Final
 import numpy as np
 from flwr.app import Array
 from numpy.typing import NDArray
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from fedspan.domain.values import Message
+from fedspan.objects.files import writing
 
 Flat = NDArray[Any]
 """All parameters of a model in one array of one dimension, float32 (float64 if one of them is)."""
@@ -67,6 +71,34 @@ def finite(flat: Flat) -> bool:
     return True
 
 
+class Reply(Message):
+    """A reply that is kept, beside its parameters."""
+
+    examples: PositiveInt
+    loss: float = 0.0
+    seconds: float = 0.0
+
+
+class Kept(Message):
+    """What there is of a round's replies, beside their parameters: a sum of `total` examples,
+    counted in those of the `first`, and replies that are in no sum. Those in `due` are in none
+    yet, those of them in `skipped` never will."""
+
+    due: tuple[str, ...] = ()
+    total: NonNegativeInt = 0
+    first: NonNegativeInt = 0
+    skipped: tuple[str, ...] = ()
+    replies: dict[str, Reply] = Field(default_factory=dict)
+
+
+SUM: Final = "sum"
+
+
+def part_of(participant: str) -> str:
+    """The name of the part that holds a participant's parameters."""
+    return f"reply/{participant}"
+
+
 class Fold:
     """The mean of one model like `like` from each of `order`, summed in that order.
 
@@ -100,13 +132,45 @@ class Fold:
             self._due.pop(0)
             self._catch_up()
         else:
-            flat.tofile(self._waiting / participant)
-            self._early[participant] = examples
+            self._wait(participant, flat, examples)
 
     def skip(self, participant: str) -> None:
         """`participant` has no reply in this round."""
         self._early[participant] = None
         self._catch_up()
+
+    def kept(self) -> Kept:
+        """How far it is; `parts` are the values that belong to it."""
+        early = {one: Reply(examples=count) for one, count in self._early.items() if count}
+        skipped = tuple(one for one, count in self._early.items() if count is None)
+        return Kept(
+            due=tuple(self._due),
+            total=self.total,
+            first=self._first,
+            skipped=skipped,
+            replies=early,
+        )
+
+    def parts(self) -> Iterator[tuple[str, Flat]]:
+        """The sum and the replies that wait, one by one."""
+        if self.total:
+            yield SUM, self._sum
+        for participant, examples in self._early.items():
+            if examples is not None:
+                yield (
+                    part_of(participant),
+                    np.fromfile(self._waiting / participant, self._sum.dtype),
+                )
+
+    def restore(self, kept: Kept, part: Callable[[str], Flat]) -> None:
+        """Be as far as another fold was; to be called once, before anything else. `part` has what
+        that one's `parts` were; what it raises leaves this one of no use."""
+        if kept.total:
+            np.copyto(self._sum, part(SUM))
+        self._due, self.total, self._first = list(kept.due), kept.total, kept.first
+        self._early = dict.fromkeys(kept.skipped)
+        for participant, reply in kept.replies.items():
+            self._wait(participant, part(part_of(participant)), reply.examples)
 
     def mean(self) -> Flat:
         """The mean of all that was added, handed over: call it once, when all had their turn."""
@@ -116,6 +180,13 @@ class Fold:
         mean, self._sum = self._sum, np.empty_like(self._sum[:0])
         mean *= mean.dtype.type(self._first / self.total)
         return mean
+
+    def _wait(self, participant: str, flat: Flat, examples: int) -> None:
+        path = self._waiting / participant
+        # Not `tofile`, which does not say that a disk is full.
+        with writing(str(path)), path.open("wb") as file:
+            file.write(flat.data)
+        self._early[participant] = examples
 
     def _catch_up(self) -> None:
         while self._due and self._due[0] in self._early:

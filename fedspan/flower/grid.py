@@ -28,7 +28,7 @@ POLL_SECONDS: Final = (0.02, 0.5)
 GROWTH: Final = 1.25
 
 Watch = Callable[[], AggregatorManifest]
-"""What the control plane wants now."""
+"""What the control plane wants now; raises `SpotNotice` when there is no time left for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def gate(
 
     Raises:
         ParticipantsMissing: no quorum within ``limits.node_wait``; naming who is absent.
-        JobCancelled
+        JobCancelled, SpotNotice
     """
     started = time.monotonic()
     complete = float("inf")
@@ -107,6 +107,7 @@ def exchange(
 
     Raises:
         JobCancelled: the control plane wants the job stopped.
+        SpotNotice: the machine is about to be taken back.
     """
     for message in messages:
         message.metadata.ttl = max(1.0, seconds)  # who returns later must not train for nothing
@@ -117,7 +118,6 @@ def exchange(
     pause = POLL_SECONDS[0]
     while pending:
         started = time.monotonic()
-        manifest = attend(watch)
         for identity in list(pending):
             arrival = _pulled(grid, identity, pending[identity])
             if arrival is not None:
@@ -125,6 +125,7 @@ def exchange(
                 yield arrival
                 del arrival  # or this model would stay while the next one is pulled
                 pause = POLL_SECONDS[0]
+        manifest = attend(watch)  # after a look: what is there already is kept, whatever comes
         now = time.monotonic()
         if now >= end or set(pending.values()) <= set(manifest.lost):
             break
@@ -138,7 +139,7 @@ def exchange(
 
 
 def attend(watch: Watch) -> AggregatorManifest:
-    """The present manifest. Raises `JobCancelled` when it says stop."""
+    """The present manifest. Raises `JobCancelled` when it says stop, and what `watch` raises."""
     manifest = watch()
     if manifest.desired is Desired.STOP:
         raise JobCancelled(f"job {manifest.job}: stopped by the control plane")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from flwr.app import Array, Message
@@ -19,6 +20,7 @@ from fedspan.flower.board import Board
 from fedspan.flower.files import WorkFolder
 from fedspan.flower.folding import Flat
 from fedspan.flower.grid import Arrival, Watch, choose, exchange, gate
+from fedspan.flower.partials import Partial
 from fedspan.flower.wire import (
     PROGRAM,
     Evaluated,
@@ -55,6 +57,10 @@ class Setting:
         """A quorum's nodes by participant; waits for them. See `gate`."""
         return gate(self.grid, self.folder, self.watch, grace, without)
 
+    def gathering(self, order: Sequence[str], like: Flat) -> strategies.Gathering:
+        name = self.manifest.spec.strategy.name
+        return strategies.gathering(name, order, like, self.folder.path / "replies")
+
     def chosen(self, nodes: Mapping[str, int], what: str, number: int) -> dict[str, int]:
         """The share of `nodes` the strategy's options ask for, the same in every attempt."""
         spec = self.manifest.spec
@@ -83,31 +89,72 @@ class Setting:
             )
 
 
-def train(setting: Setting, strategy: FedAvg, number: int, flat: Flat) -> Flat:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Whom a round asks to train: in `order` their replies are summed, and `nodes` are those of
+    whom nothing is `gathered` yet."""
+
+    order: tuple[str, ...]
+    nodes: dict[str, int]
+    gathered: strategies.Gathering
+
+
+AWAY: Final = Participation(status=Status.FAILED, message="not connected")
+
+
+def opened(setting: Setting, number: int, like: Flat) -> Asked:
+    """A round from its beginning. Raises `ParticipantsMissing`, `JobCancelled`, `SpotNotice`."""
+    board, spec = setting.board, setting.manifest.spec
+    connected = setting.connected()
+    nodes = setting.chosen(connected, "train", number)
+    board.mark(set(spec.participants) - connected.keys(), AWAY)
+    board.mark(connected.keys() - nodes.keys(), Participation(status=Status.SKIPPED))
+    return Asked(tuple(nodes), nodes, setting.gathering(tuple(nodes), like))
+
+
+def reopened(
+    setting: Setting, like: Flat, partial: Partial, part: Callable[[str], Flat]
+) -> Asked | None:
+    """A round as far as an earlier incarnation kept it: of its participants those are asked who
+    had not replied. None when a quorum could not come of it, as others may make one.
+
+    Raises:
+        Corrupt, NotFound: of a part.
+        ParticipantsMissing, JobCancelled, SpotNotice
+    """
+    connected, board = setting.connected(), setting.board
+    due = [one for one in partial.order if partial.people[one].status is Status.TRAINING]
+    nodes = {one: connected[one] for one in due if one in connected}
+    if partial.kept is None or partial.done + len(nodes) < setting.manifest.spec.needed:
+        return None
+    gathered = setting.gathering(partial.order, like)
+    gathered.restore(partial.kept, part)
+    board.people |= partial.people
+    for absent in [one for one in due if one not in nodes]:
+        gathered.skip(absent)
+        board.mark([absent], AWAY)
+    return Asked(partial.order, nodes, gathered)
+
+
+def train(setting: Setting, strategy: FedAvg, number: int, flat: Flat, asked: Asked) -> Flat:
     """The packed model `flat` after everyone's training and the strategy's aggregation.
 
     Raises:
         ParticipantsMissing, TrainingFailed, JobCancelled
+        SpotNotice: what was gathered until then is in `asked`.
     """
-    board, spec = setting.board, setting.manifest.spec
-    connected = setting.connected()
-    nodes = setting.chosen(connected, "train", number)
-    away = Participation(status=Status.FAILED, message="not connected")
-    board.mark(set(spec.participants) - connected.keys(), away)
-    board.mark(connected.keys() - nodes.keys(), Participation(status=Status.SKIPPED))
-    record, config = arrays(Array(flat)), setting.task(number).record()
-    messages = strategies.configure(strategy, number, record, config, nodes.values())
-    gathered = strategies.gathering(
-        spec.strategy.name, list(nodes), flat, setting.folder.path / "replies"
-    )
-    board.mark(nodes, Participation(status=Status.TRAINING))
-    for arrival in setting.ask(messages, nodes):
-        participation = _gather(arrival, flat, gathered)
-        board.mark([arrival.participant], participation)
-        del arrival  # or its model would stay while the next one is pulled
+    board, nodes = setting.board, asked.nodes
+    if nodes:
+        record, config = arrays(Array(flat)), setting.task(number).record()
+        messages = strategies.configure(strategy, number, record, config, nodes.values())
+        board.mark(nodes, Participation(status=Status.TRAINING))
+        for arrival in setting.ask(messages, nodes):
+            participation = _gather(arrival, flat, asked.gathered)
+            board.mark([arrival.participant], participation)
+            del arrival  # or its model would stay while the next one is pulled
     replies = [one for one in board.people.values() if one.status is Status.DONE]
     setting.require(number, "trained", len(replies))
-    return strategies.aggregate(strategy, number, gathered, flat)
+    return strategies.aggregate(strategy, number, asked.gathered, flat)
 
 
 def evaluate(setting: Setting, strategy: FedAvg, number: int, flat: Flat) -> Metrics:
@@ -117,7 +164,7 @@ def evaluate(setting: Setting, strategy: FedAvg, number: int, flat: Flat) -> Met
     for its training and its evaluation each.
 
     Raises:
-        ParticipantsMissing, JobCancelled
+        ParticipantsMissing, JobCancelled, SpotNotice
     """
     board, manifest = setting.board, setting.manifest
     failed = [name for name, one in board.people.items() if one.status is Status.FAILED]

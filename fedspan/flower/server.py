@@ -8,10 +8,12 @@ metrics; a crash between the two costs that round's training again, to the same 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import tempfile
 import time
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -19,17 +21,28 @@ from typing import Final
 import structlog
 from flwr.app import Context
 from flwr.serverapp import Grid
+from structlog.typing import FilteringBoundLogger
 
 import fedspan
 from fedspan.domain.layers import architecture
-from fedspan.domain.reports import AggregatorManifest, Fault, Phase
+from fedspan.domain.reports import AggregatorManifest, Desired, Fault, Phase
 from fedspan.domain.rounds import Checkpoint, Round
-from fedspan.errors import FedspanError, TrainingFailed
-from fedspan.flower import checkpoints, rounds, strategies
+from fedspan.errors import (
+    Corrupt,
+    FedspanError,
+    JobCancelled,
+    NotFound,
+    SpotNotice,
+    TrainingFailed,
+)
+from fedspan.flower import checkpoints, partials, rounds, strategies
 from fedspan.flower.board import Board
-from fedspan.flower.checkpoints import Named
+from fedspan.flower.checkpoints import Named, Tensors, Whole
 from fedspan.flower.files import OBJECTS, WORK, Desire, WorkFolder
 from fedspan.flower.folding import Flat
+from fedspan.flower.partials import Partial, Start
+from fedspan.flower.patience import Patient
+from fedspan.flower.wire import FLAT
 from fedspan.learning.initial import initial_tensors
 from fedspan.learning.packing import Layout
 from fedspan.objects.base import Objects
@@ -48,21 +61,30 @@ def main(grid: Grid, context: Context) -> None:
 def serve(grid: Grid, folder: WorkFolder, objects: Objects, grace: float = GRACE_SECONDS) -> None:
     """Run the job to its end. A failure ends up in the status, never in an exception."""
     board = Board(folder)
-    board.write()
     try:
+        board.write()
         _run(grid, folder, objects, board, grace)
         board.end(Phase.DONE)
+    except SpotNotice:
+        board.end(Phase.LEAVING)
     except FedspanError as exc:
         board.end(Phase.FAILED, Fault(code=type(exc).__name__, message=str(exc)))
     except Exception as exc:
-        structlog.get_logger().exception("serverapp.crashed", folder=str(folder.path))
+        log().exception("serverapp.crashed", folder=str(folder.path))
         text = f"{type(exc).__name__}: {exc}"
         board.end(Phase.FAILED, Fault(code=TrainingFailed.__name__, message=text))
 
 
 def _run(grid: Grid, folder: WorkFolder, objects: Objects, board: Board, grace: float) -> None:
     watch = Desire(folder)
-    manifest = watch()
+    manifest = watch.manifest()
+
+    def waiting(what: str) -> None:
+        board.wait(what)
+        if watch.manifest().desired is Desired.STOP:
+            raise JobCancelled(f"job {manifest.job}: stopped while {what}")
+
+    objects = Patient(objects, waiting)
     program = _program(manifest, objects)
     setting = rounds.Setting(grid, folder, watch, board, manifest, program)
     job = _Job(setting, objects)
@@ -70,7 +92,7 @@ def _run(grid: Grid, folder: WorkFolder, objects: Objects, board: Board, grace: 
     if job.done < manifest.spec.rounds:
         setting.connected(grace)
     while job.done < manifest.spec.rounds:
-        board.close_round(job.round(), watch().acknowledged)
+        board.close_round(job.round(), watch.manifest().acknowledged)
 
 
 class _Job:
@@ -83,32 +105,49 @@ class _Job:
         tensors, self.parameters = _initial(setting.manifest, setting.program)
         self.layout = Layout.of(tensors)
         self.flat: Flat = self.layout.pack(tensors)
-        self.done = 0
+        self.done, self.parent = 0, ""
+        self.began = 0
+        self.held: Partial | None = None
 
     def resume(self) -> None:
         """Go on after the last whole round, and tell of rounds that were not acknowledged.
         Rounds after that one, if there are, count for nothing and would be in the way."""
-        job, acknowledged = self.setting.manifest.job, self.setting.manifest.acknowledged
+        manifest = self.setting.manifest
+        job, acknowledged = manifest.job, manifest.acknowledged
         found = checkpoints.latest(self.objects, job, acknowledged)
         if found is not None:
-            record, tensors, state = found
-            self.flat = self.layout.pack(tensors)
-            strategies.restore(self.strategy, state)
-            self.done = record.round.number
-        checkpoints.forget(self.objects, job, max(self.done, acknowledged))
+            found[0].fence(manifest.epoch)
+            self._adopt(found)
+        after = max(self.done, acknowledged)
+        checkpoints.forget(self.objects, job, after, manifest.epoch)
         for one in checkpoints.records(self.objects, job, acknowledged):
             self.setting.board.close_round(one.round, acknowledged)
+        self.began = self.done
+        partials.discard(self.objects, job, self.done)
+        self.held = partials.find(self.objects, self._start(), manifest.epoch)
+
+    def _adopt(self, whole: Whole) -> None:
+        """Be where the committed round `whole` is."""
+        record, tensors, state = whole
+        self.flat = self.layout.pack(tensors)
+        strategies.restore(self.strategy, state)
+        self.done, self.parent = record.round.number, record.identity
 
     def round(self) -> Round:
         """The next round, committed."""
         started = time.monotonic()
         number, manifest, board = self.done + 1, self.setting.manifest, self.setting.board
         board.open_round(number, manifest.spec.participants)
-        flat = rounds.train(self.setting, self.strategy, number, self.flat)
+        flat = self._trained(number)
         # Counts and half floats are rounded as in a checkpoint, or a resumed job would differ.
         tensors = self.layout.unpack(flat)
         flat = self.layout.pack(tensors)
-        metrics = rounds.evaluate(self.setting, self.strategy, number, flat)
+        state = strategies.state(self.strategy)
+        try:
+            metrics = rounds.evaluate(self.setting, self.strategy, number, flat)
+        except SpotNotice:
+            self._keep(None, [(partials.MODEL, {FLAT: flat}), (partials.STATE, state)])
+            raise
 
         def describe(checkpoint: Checkpoint) -> Round:
             return Round(
@@ -123,10 +162,88 @@ class _Job:
                 checkpoint=checkpoint,
             )
 
-        weights = tensors, strategies.state(self.strategy)
-        record = checkpoints.save(self.objects, manifest.job, number, weights, describe)
-        self.flat, self.done = flat, number
-        return record.round
+        weights = tensors, state
+        whole = checkpoints.save(self.objects, manifest.job, number, weights, describe, self.parent)
+        self.held = None
+        if number == self.began + 1:
+            partials.discard(self.objects, manifest.job, number)
+        if whole[1] is tensors:
+            self.flat, self.done, self.parent = flat, number, whole[0].identity
+        else:
+            self._adopt(whole)
+        return whole[0].round
+
+    def _start(self) -> Start:
+        manifest = self.setting.manifest
+        return Start(
+            job=manifest.job,
+            round=self.done + 1,
+            strategy=manifest.spec.strategy.name,
+            model=hashlib.sha256(self.flat.data).hexdigest(),
+        )
+
+    def _trained(self, number: int) -> Flat:
+        """The model after everyone's training, or what an earlier incarnation kept of that."""
+        held = self.held
+        asked = None
+        if held is not None:
+            try:
+                if held.kept is None:
+                    return self._trained_before(held)
+                asked = rounds.reopened(self.setting, self.flat, held, self._part)
+            except (Corrupt, NotFound) as exc:
+                log().warning("partial.ignored", job=held.start.job, round=number, why=str(exc))
+                self.held = None
+                self.setting.board.open_round(number, self.setting.manifest.spec.participants)
+        if asked is None:
+            asked = rounds.opened(self.setting, number, self.flat)
+        try:
+            return rounds.train(self.setting, self.strategy, number, self.flat, asked)
+        except SpotNotice:
+            parts = ((name, {FLAT: flat}) for name, flat in asked.gathered.parts())
+            self._keep(asked, parts)
+            raise
+
+    def _trained_before(self, held: Partial) -> Flat:
+        flat = self._part(partials.MODEL)
+        if partials.STATE in held.files:
+            strategies.restore(self.strategy, held.part(self.objects, partials.STATE))
+        board = self.setting.board
+        board.people |= held.people
+        board.write()
+        return flat
+
+    def _part(self, name: str) -> Flat:
+        """A part of what was kept, like the model. Raises `Corrupt`, `NotFound`."""
+        assert self.held is not None
+        flat = self.held.part(self.objects, name).get(FLAT)
+        if flat is None or (flat.shape, flat.dtype) != (self.flat.shape, self.flat.dtype):
+            raise Corrupt(f"partial round {self.done + 1}: {name} is not like the model")
+        return flat
+
+    def _keep(self, asked: rounds.Asked | None, parts: Iterable[tuple[str, Tensors]]) -> None:
+        """Keep what there is of the round. That this fails costs the round, never the job."""
+        partial = Partial(
+            start=self._start(),
+            epoch=self.setting.manifest.epoch,
+            order=asked.order if asked else (),
+            people=self.setting.board.people,
+            kept=asked.gathered.kept() if asked else None,
+        )
+        told = {"job": partial.start.job, "round": partial.start.round, "replies": partial.done}
+        if not partial.done or (self.held and partial.worth <= self.held.worth):
+            return
+        try:
+            partials.keep(self.objects, partial, parts)
+        except FedspanError as exc:
+            log().warning("partial.lost", **told, why=str(exc))
+        else:
+            log().info("partial.kept", **told)
+
+
+def log() -> FilteringBoundLogger:
+    found: FilteringBoundLogger = structlog.get_logger()
+    return found
 
 
 def _versions() -> dict[str, str]:

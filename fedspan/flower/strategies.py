@@ -9,7 +9,7 @@ strategy is built to take all the nodes it is shown.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -43,7 +43,7 @@ from numpy.typing import NDArray
 from fedspan.domain.spec import StrategySpec
 from fedspan.domain.strategies import AVERAGING, SHARED, STRATEGIES
 from fedspan.errors import InvalidRequest, TrainingFailed
-from fedspan.flower.folding import Flat, Fold, finite, view
+from fedspan.flower.folding import Flat, Fold, Kept, Reply, finite, part_of, view
 from fedspan.flower.grid import Shown
 from fedspan.flower.wire import ARRAYS, EXAMPLES, FLAT, METRICS, Trained, arrays
 
@@ -108,7 +108,7 @@ def state(strategy: FedAvg) -> dict[str, NDArray[Any]]:
     return kept
 
 
-def restore(strategy: FedAvg, kept: dict[str, NDArray[Any]]) -> None:
+def restore(strategy: FedAvg, kept: Mapping[str, NDArray[Any]]) -> None:
     """Give a new `strategy` what `state` took from the old one."""
     for attribute in OPTIMISER:
         named = {
@@ -131,6 +131,14 @@ class Gathering(Protocol):
     def replies(self) -> list[Message]:
         """What the strategy is given; once."""
 
+    def kept(self) -> Kept:
+        """How far it is; `parts` are the values that belong to it."""
+
+    def parts(self) -> Iterator[tuple[str, Flat]]: ...
+
+    def restore(self, kept: Kept, part: Callable[[str], Flat]) -> None:
+        """Be, from the start, where another was of which `kept` and `parts` were taken."""
+
 
 class Averaged:
     """Replies folded into their mean as they come: one synthetic reply with all examples."""
@@ -143,6 +151,15 @@ class Averaged:
 
     def skip(self, participant: str) -> None:
         self._fold.skip(participant)
+
+    def kept(self) -> Kept:
+        return self._fold.kept()
+
+    def parts(self) -> Iterator[tuple[str, Flat]]:
+        return self._fold.parts()
+
+    def restore(self, kept: Kept, part: Callable[[str], Flat]) -> None:
+        self._fold.restore(kept, part)
 
     def replies(self) -> list[Message]:
         mean = arrays(_Held(self._fold.mean()))
@@ -162,6 +179,23 @@ class Collected:
     def skip(self, participant: str) -> None:
         pass
 
+    def kept(self) -> Kept:
+        replies = {
+            name: Reply(examples=one.examples, loss=one.loss, seconds=one.seconds)
+            for name, one in self._replies.items()
+        }
+        return Kept(replies=replies)
+
+    def parts(self) -> Iterator[tuple[str, Flat]]:
+        for name, one in self._replies.items():
+            yield part_of(name), one.flat
+
+    def restore(self, kept: Kept, part: Callable[[str], Flat]) -> None:
+        for name, one in kept.replies.items():
+            array = Array(part(part_of(name)))
+            reply = Trained(array, view(array), one.examples, one.loss, one.seconds)
+            self.add(name, reply)
+
     def replies(self) -> list[Message]:
         ordered = [self._replies.pop(one) for one in sorted(self._replies)]
         return [Message(one.content(), 0, MessageType.TRAIN) for one in ordered]
@@ -179,14 +213,23 @@ def configure(
     if isinstance(strategy, FedAvgM):
         # It then starts from the model it is given, as after a restart, not from its own copy.
         strategy.current_arrays = None
-    return list(strategy.configure_train(number, record, config, Shown(nodes)))
+    return list(strategy.configure_train(number, record, config, _all_of(strategy, nodes)))
 
 
 def configure_evaluation(
     strategy: FedAvg, number: int, record: ArrayRecord, config: ConfigRecord, nodes: Iterable[int]
 ) -> list[Message]:
     """Flower's messages that ask `nodes` to evaluate the model `record`."""
-    return list(strategy.configure_evaluate(number, record, config, Shown(nodes)))
+    return list(strategy.configure_evaluate(number, record, config, _all_of(strategy, nodes)))
+
+
+def _all_of(strategy: FedAvg, nodes: Iterable[int]) -> Shown:
+    """`nodes`, of which the strategy takes all and waits for no more: where replies were kept,
+    those still asked are fewer than a quorum."""
+    shown = list(nodes)
+    strategy.min_available_nodes = len(shown)
+    strategy.min_train_nodes = strategy.min_evaluate_nodes = len(shown)
+    return Shown(shown)
 
 
 def aggregate(strategy: FedAvg, number: int, gathered: Gathering, like: Flat) -> Flat:
@@ -226,6 +269,6 @@ class _Held(Array):
         return self._values.pop()
 
 
-def _numbered(attribute: str, kept: dict[str, NDArray[Any]]) -> list[str]:
+def _numbered(attribute: str, kept: Mapping[str, NDArray[Any]]) -> list[str]:
     keys = [key for key in kept if key.startswith(f"{attribute}.")]
     return sorted(keys, key=lambda key: int(key.rpartition(".")[2]))

@@ -13,7 +13,6 @@ import logging
 import os
 import sys
 import time
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -21,20 +20,18 @@ from typing import Final
 from fedspan.domain.reports import AggregatorManifest, AggregatorReport, Desired, Fault, Phase
 from fedspan.domain.rounds import Round
 from fedspan.errors import AggregatorLost, FedspanError, InvalidRequest, TrainingFailed
+from fedspan.flower import notices
 from fedspan.flower.aggregator import FRONT, Flower
-from fedspan.flower.certificates import LOOPBACK
-from fedspan.flower.files import OBJECTS, WORK, ServerStatus, WorkFolder
-from fedspan.flower.reporting import API, Api, Away, Dismissed, Pace, Sequence, logger, wanted
+from fedspan.flower.files import WORK, ServerStatus, WorkFolder
+from fedspan.flower.notices import WATCHER, Leaving
+from fedspan.flower.reporting import Api, Away, Dismissed, Pace, Sequence, logger, wanted
+from fedspan.flower.settings import Settings
 from fedspan.flower.shipping import Shipper
 from fedspan.flower.warm import TOKEN, Family, Stop
 from fedspan.flower.workers import QUIET, SERVER_LOG, SUPEREXEC, SUPERLINK, warm_up_aggregator
 from fedspan.objects.granted import GRANT
 from fedspan.objects.opening import open_objects
 
-JOB: Final = "FEDSPAN_JOB"
-EPOCH: Final = "FEDSPAN_EPOCH"
-ADDRESS: Final = "FEDSPAN_ADDRESS"
-PORT: Final = "FEDSPAN_PORT"
 TICK_SECONDS: Final = 0.05
 RUN_CHECK_SECONDS: Final = 2.0
 MOST_ROUNDS: Final = 40
@@ -42,31 +39,6 @@ MOST_ROUNDS: Final = 40
 
 SLACK_SECONDS: Final = 60.0
 """Beside the limits of a round: to average, and to store a large model."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Who this machine is, and where it works."""
-
-    api: str
-    job: str
-    epoch: int
-    objects: str
-    work: Path
-    address: str
-    port: int = 0
-
-    @classmethod
-    def from_env(cls) -> Settings:
-        return cls(
-            api=wanted(API),
-            job=wanted(JOB),
-            epoch=int(wanted(EPOCH)),
-            objects=wanted(OBJECTS),
-            work=Path(os.environ.get(WORK) or Path.cwd()).resolve(),
-            address=os.environ.get(ADDRESS) or LOOPBACK,
-            port=int(os.environ.get(PORT) or 0),
-        )
 
 
 class Supervisor:
@@ -87,28 +59,42 @@ class Supervisor:
         self._keys: dict[str, str] = {}
         self._nodes: dict[str, int] = {}
         self._run: int | None = None
-        self._up = False
+        self._up = self._dismissed = self._stopped = False
         self._fault: Fault | None = None
+        self._leaving = Leaving(self._folder, self._log)
         self._looked = 0.0
         self._moved = time.monotonic()
 
     def supervise(self, stop: Stop) -> int:
-        """Until told to stop, by a signal or by the API; the exit code."""
-        while not stop.asked:
+        """Until told to stop, by a signal or by the API, or taken back by the cloud; the exit
+        code. What a notice leaves time for is done first, whoever says stop."""
+        while not (stop.asked and self._free()):
             self._look_after_children()
+            if self._leaving.news():
+                self._pace.at_once()
             if not self._fault:
                 self._serve()
                 self._read_status()
-            if self._pace.due() and not self._report():
+            if self._pace.due() and not self._dismissed:
+                self._dismissed = not self._report()
+            if self._dismissed and self._free():
                 return 0
-            if self._pace.gave_up(self._log):
+            if self._leaving.over or self._pace.gave_up(self._log):
                 return 0
             time.sleep(TICK_SECONDS)
         return stop.code
 
+    def _free(self) -> bool:
+        """Whether nothing is being kept of a round under way."""
+        ended = self._phase() in (Phase.LEAVING, Phase.DONE, Phase.FAILED)
+        return self._leaving.notice is None or ended or self._stopped
+
     def _look_after_children(self) -> None:
         for child in self._family.reap():
-            self._fail(AggregatorLost, child.ended)
+            if child.name == WATCHER:
+                self._log.info("%s", child.ended)
+            else:
+                self._fail(AggregatorLost, child.ended)
 
     def _serve(self) -> None:
         """Let in whom the manifest names and submit the run, once there is a SuperLink, and it is
@@ -122,7 +108,7 @@ class Supervisor:
                 self._log.info("serving at %s", self._flower.address)
                 self._pace.at_once()
             self._let_in(self._manifest)
-            if self._run is None and self._granted:
+            if self._run is None and self._granted and self._leaving.notice is None:
                 self._run = self._flower.submit()
                 self._log.info("run %d started", self._run)
         except AggregatorLost as exc:  # it is still starting, or its end is about to be seen
@@ -155,9 +141,11 @@ class Supervisor:
         ended = self._flower.ended()  # before the status: it writes that before it ends
         status = self._folder.status()
         if status and status != self._status:
+            if status.waiting and status.waiting != self._status.waiting:
+                self._log.warning("the training waits: %s", status.waiting)
             self._status, self._moved = status, time.monotonic()
             self._pace.at_once()
-        if self._status.phase in (Phase.DONE, Phase.FAILED):
+        if self._status.phase in (Phase.DONE, Phase.FAILED, Phase.LEAVING):
             return
         if ended:
             self._fail(TrainingFailed, f"the training stopped without a result: {ended}")
@@ -212,7 +200,8 @@ class Supervisor:
             self._folder.write_desired(answer)
         if self._acknowledged() > before and self._untold():
             self._pace.at_once()
-        return answer.desired is Desired.RUN
+        self._stopped = answer.desired is Desired.STOP
+        return not self._stopped and self._phase() is not Phase.LEAVING
 
     def _without_grant(self, answer: AggregatorManifest) -> AggregatorManifest:
         """The answer, after the access to the objects that came with it was put where they are
@@ -240,6 +229,7 @@ class Supervisor:
             progress=self._status.progress,
             rounds=self._untold()[:MOST_ROUNDS],
             fault=self._fault or self._status.fault,
+            notice=self._leaving.notice,
             grant_expires=self._grant_expires,
         )
 
@@ -253,6 +243,8 @@ class Supervisor:
     def _phase(self) -> Phase:
         if self._fault:
             return Phase.FAILED
+        if self._leaving.notice and self._run is None:
+            return Phase.LEAVING
         if self._status.phase is Phase.STARTING and self._up:
             return Phase.READY
         return self._status.phase
@@ -260,7 +252,7 @@ class Supervisor:
 
 def main() -> int:
     """Run the aggregator of this machine. Exit codes: 0 told to stop by the API, or told nothing
-    for the length of its lease; 143 by a signal."""
+    for the length of its lease, or taken back by its cloud; 143 by a signal."""
     settings = Settings.from_env()
     api = Api(settings.api, wanted(TOKEN))
     grant = WorkFolder(settings.work).grant
@@ -269,13 +261,18 @@ def main() -> int:
     os.environ.pop(TOKEN)
     logs = settings.work / "logs"
     log = logger("aggregator", logs / "supervisor.log")
-    for stale in ("desired.json", "nodes.json", "status.json", grant.name):  # another incarnation's
-        (settings.work / stale).unlink(missing_ok=True)
+    ask = notices.source()
+    stale = ["desired.json", "nodes.json", "status.json", grant.name]  # another incarnation's
+    for name in (*stale, *(["notice.json"] if ask else [])):
+        (settings.work / name).unlink(missing_ok=True)
     family, stop = Family(logs), Stop()
     why = warm_up_aggregator()
     if why:
         log.warning("running Flower's own commands: %s", why)
     flower = Flower(settings.work, settings.address, family, stock=bool(why), port=settings.port)
+    if ask:
+        folder = WorkFolder(settings.work)
+        family.fork(WATCHER, lambda: notices.watch(ask, folder, log))
     shipper = _shipper(settings, logs)
     shipper.start()
     try:

@@ -135,6 +135,7 @@ class LocalProvider:
         environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         environment |= self._environment | spec.environment
         environment |= {MARK: str(folder), "FEDSPAN_WORK": str(folder / "work")}
+        environment |= {"FEDSPAN_NOTICES": "file"}  # work/notice.json, as anyone may write it
         with (folder / "console.log").open("ab") as console:
             child = subprocess.Popen(
                 list(self._commands[spec.role]),

@@ -13,12 +13,13 @@ import base64
 import json
 from typing import Final
 
-from fedspan.domain.machines import MachineSpec
+from fedspan.domain.machines import MachineSpec, Role
 from fedspan.errors import InvalidRequest
 
 ENVIRONMENT: Final = "/etc/fedspan/machine.env"
 PREPARE: Final = "/etc/fedspan/prepare.sh"
 UNIT: Final = "/etc/systemd/system/fedspan.service"
+NOTICES: Final = "FEDSPAN_NOTICES"
 DATA: Final = "/data"
 """On a participant's machine: mounted read-only at the same place."""
 
@@ -80,6 +81,14 @@ def cloud_config(
             f"its cloud takes {most:,}; offer fewer datasets"
         )
     return text
+
+
+def noticed(spec: MachineSpec, by: str) -> MachineSpec:
+    """`spec`, whose aggregator asks the metadata service of `by` (``aws`` or ``gcp``) whether it is
+    about to be taken back. A participant's machine has nothing to keep."""
+    if spec.role is not Role.AGGREGATOR:
+        return spec
+    return spec.model_copy(update={"environment": {**spec.environment, NOTICES: by}})
 
 
 def _environment(spec: MachineSpec) -> str:

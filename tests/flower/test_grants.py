@@ -18,8 +18,9 @@ from fedspan.domain.grants import Grant
 from fedspan.domain.reports import AggregatorManifest, AggregatorReport, Phase
 from fedspan.errors import StoreUnavailable
 from fedspan.flower import shipping
+from fedspan.flower.settings import Settings
 from fedspan.flower.shipping import Shipper
-from fedspan.flower.supervisor import Settings, Supervisor
+from fedspan.flower.supervisor import Supervisor
 from fedspan.flower.warm import Family
 from fedspan.objects.granted import Granted
 from fedspan.objects.grants import S3Grants

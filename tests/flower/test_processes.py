@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import signal
 import ssl
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -15,8 +17,9 @@ from flwr.proto.fleet_pb2 import PullMessagesRequest, RegisterNodeFleetRequest
 from flwr.proto.node_pb2 import Node
 from flwr.proto.runtime_pb2 import AcquireTaskRequest
 
-from fedspan.domain.reports import AggregatorReport, Phase
+from fedspan.domain.reports import AggregatorReport, Notice, Phase
 from fedspan.flower.certificates import node_key
+from fedspan.flower.files import WorkFolder
 from tests.flower.api import TOKEN
 from tests.flower.machines import JOB, NAMES, World, below, eventually, kill, named
 
@@ -168,3 +171,30 @@ def test_machines_whose_control_plane_is_gone_end_themselves(tmp_path: Path) -> 
     logs = [tmp_path / "aggregator/logs/supervisor.log", tmp_path / NAMES[0] / "logs/agent.log"]
     assert codes == [0, 0] and left == []
     assert all("told this machine nothing for 3 s" in log.read_text() for log in logs)
+
+
+def test_an_aggregator_that_is_noticed_keeps_its_round_says_so_and_leaves(tmp_path: Path) -> None:
+    with World(tmp_path, sites=NAMES[:2], rounds=400) as world:
+        world.api.until(lambda: len(world.api.rounds) >= 1)
+        started = below(world.aggregator)
+        notice = Notice(expires=datetime.fromtimestamp(time.time() + 60, UTC), source="test")
+        WorkFolder(world.work("aggregator")).write_notice(notice)
+        world.api.until(lambda: word(world).notice is not None)
+        world.api.epoch = 2  # the replacement is launched: no word of this one counts any more
+        code = world.aggregator.wait(40)
+        _, left = psutil.wait_procs(started, timeout=5)
+
+    status = WorkFolder(world.work("aggregator")).status()
+    assert (code, left) == (0, [])
+    assert word(world).notice == notice
+    assert status is not None and (status.phase, status.fault) == (Phase.LEAVING, None)
+
+
+def test_an_aggregator_that_is_noticed_with_nothing_under_way_leaves(tmp_path: Path) -> None:
+    with World(tmp_path, sites=(), rounds=1) as world:
+        world.api.until(lambda: phase(world) is Phase.READY)
+        notice = Notice(expires=datetime.fromtimestamp(time.time() + 60, UTC), source="test")
+        WorkFolder(world.work("aggregator")).write_notice(notice)
+        code = world.aggregator.wait(40)
+
+    assert (code, phase(world), word(world).notice) == (0, Phase.LEAVING, notice)

@@ -17,11 +17,13 @@ from fedspan.domain.rounds import Metrics, Status
 from fedspan.domain.spec import ModelSpec
 from fedspan.errors import InvalidDataset
 from fedspan.flower.checkpoints import latest
+from fedspan.flower.files import WorkFolder
 from fedspan.flower.server import serve
 from fedspan.flower.wire import arrays
 from fedspan.learning import datasets, training
 from fedspan.learning.modules import build, load_tensors
 from fedspan.services.examine import program_key
+from tests.flower.conftest import MemoryGrid
 
 Make = Callable[..., Any]
 
@@ -151,6 +153,52 @@ def test_a_round_that_cannot_be_read_is_done_again_and_all_after_it(
     assert (status.phase, status.fault) == (Phase.DONE, None)
     assert [done.number for done in status.rounds] == [1, 2, 3, 4]
     assert [done.epoch for done in status.rounds] == [1] * (gap - 1) + [2] * (5 - gap)
+
+
+def overtaken(one: Any, epoch: int, kind: str = "evaluate") -> None:
+    """While the first message `kind` is sent, incarnation `epoch` of the job does all of it, with
+    `c` broken, so that its rounds come out otherwise."""
+    real = dict(one.grid.answers)
+
+    def at_push(sent: str) -> None:
+        if sent != kind:
+            return
+        one.grid.at_push = lambda sent: None
+        before, folder = one.manifest, one.work
+        other = MemoryGrid({**real, "c": broken})
+        one.work = WorkFolder(one.home / "other")
+        one.work.write_nodes({node: name for name, node in other.ids.items()})
+        one.work.write_desired(before.model_copy(update={"epoch": epoch}))
+        serve(other, one.work, one.objects, 0.0)
+        one.work = folder
+
+    one.grid.at_push = at_push
+
+
+def test_an_incarnation_that_wakes_late_ends_and_changes_nothing(federation: Make) -> None:
+    one = federation(quorum=2, rounds=3)
+    overtaken(one, epoch=2)
+    status = one.run()
+    stored = {info.key: one.objects.get(info.key) for info in one.objects.list("jobs/")}
+    again = one.run()
+
+    assert status.fault.code == again.fault.code == "StaleEpoch"
+    newest = latest(one.objects, "job-1")
+    assert newest is not None and (newest[0].round.number, newest[0].round.epoch) == (3, 2)
+    assert all(one.objects.get(key) == whole for key, whole in stored.items())
+
+
+def test_rounds_an_older_incarnation_committed_first_are_gone_on_from(federation: Make) -> None:
+    one = federation(quorum=2, rounds=3, strategy={"name": "fedadam"})
+    one.want(epoch=2)
+    overtaken(one, epoch=1)
+    status = one.run()
+
+    assert (status.phase, status.fault) == (Phase.DONE, None)
+    assert [done.epoch for done in status.rounds] == [1, 1, 1]
+    assert status.rounds[0].participants["c"].status is Status.FAILED
+    newest = latest(one.objects, "job-1")
+    assert newest is not None and newest[0].round == status.rounds[-1]
 
 
 def test_acknowledged_rounds_are_not_told_again(federation: Make) -> None:

@@ -14,7 +14,8 @@ from fedspan.domain.reports import AggregatorManifest, AggregatorReport, Phase
 from fedspan.domain.rounds import Checkpoint, Round
 from fedspan.flower import supervisor
 from fedspan.flower.files import ServerStatus
-from fedspan.flower.supervisor import SLACK_SECONDS, Settings, Supervisor
+from fedspan.flower.settings import Settings
+from fedspan.flower.supervisor import SLACK_SECONDS, Supervisor
 from fedspan.flower.warm import Family
 
 Make = Callable[..., Any]

@@ -19,7 +19,7 @@ from fedspan.providers.aws.clients import Clients
 from fedspan.providers.aws.errors import LACKING, code_of, removing, tolerating, translated
 from fedspan.providers.aws.launching import PUBLIC_ADDRESS, image_of, label, request, rules, token
 from fedspan.providers.base import Capabilities, Surroundings
-from fedspan.providers.user_data import cloud_config
+from fedspan.providers.user_data import cloud_config, noticed
 
 STATES: Final[Mapping[str, MachineState]] = {
     "pending": MachineState.PENDING,
@@ -85,7 +85,8 @@ class AwsProvider:
     def launch(self, job: str, spec: MachineSpec) -> Machine:
         """Look it up, then group, key pair, instance: each is found again by a repeat."""
         region, container = spec.offer.region, self._around.images[spec.role]
-        document = cloud_config(spec, container, _CAPABILITIES.user_data_bytes, PUBLIC_ADDRESS)
+        most = _CAPABILITIES.user_data_bytes
+        document = cloud_config(noticed(spec, "aws"), container, most, PUBLIC_ADDRESS)
         image = image_of(spec.offer)
         with translated(f"launch {spec.key} in {region}"):
             ec2 = self._clients.of("ec2", region)

@@ -22,7 +22,7 @@ from fedspan.providers.gcp.errors import Refused, of_operation, translated
 from fedspan.providers.gcp.identity import Identity, of_environment, of_key
 from fedspan.providers.gcp.marks import NAME, OPEN, OWNER, SHUT, Marks, name_of, of_rule, read
 from fedspan.providers.gcp.rest import Calls, equal
-from fedspan.providers.user_data import cloud_config
+from fedspan.providers.user_data import cloud_config, noticed
 
 STATES: Final[Mapping[str, MachineState]] = {
     "PROVISIONING": MachineState.PENDING,
@@ -96,7 +96,8 @@ class GcpProvider:
             raise NotOffered(f"gcp: {spec.offer.machine_type} has a GPU that no machine could use")
         name = name_of(self._around.owner, spec.key)
         image, most = self._around.images[spec.role], self.capabilities.user_data_bytes
-        user_data = cloud_config(spec, image, most, ADDRESS, opening(spec.port))
+        boot = noticed(spec, "gcp"), image, most, ADDRESS, opening(spec.port)
+        user_data = cloud_config(*boot)
         marks = Marks(
             owner=self._around.owner,
             job=job,
