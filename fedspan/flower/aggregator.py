@@ -9,12 +9,16 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Final
 
+from fedspan.errors import AggregatorLost, InvalidRequest, StoreError
 from fedspan.flower import front
 from fedspan.flower.certificates import LOOPBACK, server_certificate, write_secret
 from fedspan.flower.warm import Family
 from fedspan.flower.workers import Workers
+from fedspan.objects.opening import open_objects
 
 if TYPE_CHECKING:
+    from fedspan.domain.spec import JobSpec
+    from fedspan.flower.app_bundle import Bundle
     from fedspan.flower.control import Control
 
 FRONT: Final = "front"
@@ -53,13 +57,33 @@ class Flower:
         """The CA participants are to trust, PEM."""
         return self._tls.ca.read_text(encoding="utf-8")
 
-    def submit(self) -> int:
-        """Start our app; the run's id."""
+    def submit(self, spec: JobSpec, objects: str) -> int:
+        """Start the app of the job, fetched from `objects`, or else ours; the run's id.
+
+        Raises:
+            InvalidRequest: it cannot run.
+            AggregatorLost: the SuperLink, or the objects, do not answer.
+        """
         from fedspan.flower.fab import build_fab
 
-        run = self.control.start_run(build_fab())
+        if spec.model.app is None:
+            run = self.control.start_run(build_fab())
+        else:
+            bundle = self._fetched(str(spec.model.sha256), objects)
+            config = bundle.run_config(spec.model.config, spec.rounds)
+            run = self.control.start_run(bundle.content, config)
         self._workers.bell.ring()
         return run
+
+    def _fetched(self, sha256: str, objects: str) -> Bundle:
+        from fedspan.flower.app_bundle import fetched
+
+        if self._workers.stock:
+            raise InvalidRequest("an app needs warm workers, which this Flower does not allow")
+        try:
+            return fetched(open_objects(objects), sha256)
+        except StoreError as exc:
+            raise AggregatorLost(f"the app cannot be fetched yet: {exc}") from exc
 
     def ended(self) -> str | None:
         """How the ServerApp ended, once it has and if we were there to see."""

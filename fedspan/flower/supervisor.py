@@ -123,7 +123,7 @@ class Supervisor:
                 self._pace.at_once()
             self._let_in(self._manifest)
             if self._run is None and self._granted:
-                self._run = self._flower.submit()
+                self._run = self._flower.submit(self._manifest.spec, self._settings.objects)
                 self._log.info("run %d started", self._run)
         except AggregatorLost as exc:  # it is still starting, or its end is about to be seen
             if self._up:

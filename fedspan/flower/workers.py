@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 from fedspan.flower import internals
+from fedspan.flower.app_process import TASK, command
+from fedspan.flower.files import WORK, WorkFolder
 from fedspan.flower.pace import Bell, Held, Only, SuperNodePauses
 from fedspan.flower.warm import Child, Family, watch
 
@@ -60,6 +63,7 @@ def warm_up_client() -> str | None:
     why = internals.stock(internals.ON_CLIENT)
     if why is None:
         import_module("fedspan.flower.client")
+        import_module("fedspan.flower.app_client")
         import_module("numpy.ma")  # which np.unique needs
         import torch
 
@@ -85,6 +89,11 @@ class Workers:
 
     def supernode(self, options: Sequence[str]) -> Child:
         return self._start(SUPERNODE, options, lambda: prepare_supernode(self.bell))
+
+    def app_superexec(self, options: Sequence[str], extra: Mapping[str, str]) -> Child:
+        """One for the code of an app, which is nobody's we trust, with `extra` environment."""
+        run = command("superexec", options)
+        return self._family.run(SUPEREXEC, run, {**STOCK_POLL, **extra})
 
     def superexec(self, options: Sequence[str], ended: Path | None = None) -> Child:
         """`ended`, if any, gets a line when a task of it ends, in warm workers alone."""
@@ -139,22 +148,24 @@ def prepare_supernode(bell: Bell) -> None:
     watch(os.getppid())
 
 
-def prepare_superexec(bell: Bell, logs: Path, ended: Path | None) -> None:
-    """Tasks are forked from this process, so it stays single-threaded."""
+def prepare_superexec(bell: Bell, logs: Path, ended: Path | None, *, trusted: bool = True) -> None:
+    """Tasks are forked from this process, so it stays single-threaded. `trusted` says that a
+    ClientApp is Fedspan's own; a ServerApp that is not gets a process that is no fork."""
     family, parent = Family(logs), os.getppid()
     launched = internals.call(internals.LAUNCHED)
     launch_stock = internals.call(internals.LAUNCH)
     task_type = internals.look_up(internals.TASK_TYPE)
-    tasks = {
-        task_type.CLIENT_APP: (CLIENT_LOG, _client),
-        task_type.SERVER_APP: (SERVER_LOG, _server),
+    tasks: dict[Any, Callable[[Any], object]] = {
+        task_type.CLIENT_APP: lambda spec: family.fork(
+            CLIENT_LOG, lambda: _client(spec, trusted=trusted)
+        ),
+        task_type.SERVER_APP: lambda spec: _start_server(family, spec),
     }
 
     def launch(executor: object, spec: Any) -> Any:
         if spec.task_type not in tasks:
             return launch_stock(executor, spec)
-        name, work = tasks[spec.task_type]
-        family.fork(name, lambda: work(spec))
+        tasks[spec.task_type](spec)
         return launched()
 
     def wait(seconds: float) -> None:
@@ -176,13 +187,31 @@ def _note(ended: Path, line: str) -> None:
     beside.replace(ended)
 
 
-def _client(spec: Any) -> None:
+def _client(spec: Any, *, trusted: bool) -> None:
+    from fedspan.flower import app_client  # imports Flower, as a warm process has
+
+    (app_client.only_ours if trusted else app_client.only_linked)()
     threads = os.environ.get("OMP_NUM_THREADS", "")
     if threads.isdigit() and int(threads):
         import torch
 
         torch.set_num_threads(int(threads))
     internals.call(internals.CLIENT_TASK)(**_task(spec))
+
+
+def _start_server(family: Family, spec: Any) -> None:
+    manifest = WorkFolder(Path(os.environ[WORK])).desired()
+    if manifest is None or manifest.spec.model.app is None:
+        family.fork(SERVER_LOG, lambda: _server(spec))
+        return
+    task = {
+        "runtime_api_address": spec.runtime_api_address,
+        "token": spec.token,
+        "insecure": spec.insecure,
+        "roots": spec.root_certificates_path,
+        "runtime_dependency_install": False,
+    }
+    family.run(SERVER_LOG, command("serverapp"), {TASK: json.dumps(task)})
 
 
 def _server(spec: Any) -> None:

@@ -33,7 +33,7 @@ from tests.support.world import spec, spec_document
         ({"strategy": {"name": "fedprox", "proximalmu": 1}}, "did you mean 'proximal_mu'?"),
         ({"strategy": {"name": "qfedavg"}}, "needs the option 'client_learning_rate'"),
         ({"strategy": {"name": "fedavg", "fraction_train": 0}}, "fraction_train lies in (0, 1]"),
-        ({"model": {}}, "needs exactly one of `layers` and `file`"),
+        ({"model": {}}, "needs exactly one of `layers`, `file` and `app`"),
         ({"model": {"layers": []}}, "`layers` is empty"),
         ({"model": {"layers": [{"linaer": 3}]}}, "did you mean 'linear'?"),
         ({"model": {"layers": [{"linear": 2}], "file": "m.pt2"}}, "needs exactly one of"),
