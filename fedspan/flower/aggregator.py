@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from fedspan.errors import AggregatorLost, InvalidRequest, StoreError
 from fedspan.flower import front
+from fedspan.flower.app_process import ENDED, READY
 from fedspan.flower.certificates import LOOPBACK, server_certificate, write_secret
 from fedspan.flower.warm import Family
 from fedspan.flower.workers import Workers
@@ -35,8 +36,9 @@ class Flower:
     ) -> None:
         now = datetime.fromtimestamp(time.time(), UTC)
         self._tls = server_certificate(work / "tls", host, now)
-        self._ended = work / "serverapp.ended"
-        self._ended.unlink(missing_ok=True)
+        self._ended, self._app_ready = work / ENDED, work / READY
+        for stale in (self._ended, self._app_ready):
+            stale.unlink(missing_ok=True)
         self._secret = work / "superexec.secret"
         write_secret(self._secret, token_hex(32).encode())
         self._port = free_port()
@@ -56,6 +58,10 @@ class Flower:
     def certificate(self) -> str:
         """The CA participants are to trust, PEM."""
         return self._tls.ca.read_text(encoding="utf-8")
+
+    def ready(self, spec: JobSpec) -> bool:
+        """Whether the processes that `spec` needs are there to take up its run."""
+        return spec.model.app is None or self._workers.stock or self._app_ready.exists()
 
     def submit(self, spec: JobSpec, objects: str) -> int:
         """Start the app of the job, fetched from `objects`, or else ours; the run's id.

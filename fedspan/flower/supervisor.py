@@ -122,8 +122,9 @@ class Supervisor:
                 self._log.info("serving at %s", self._flower.address)
                 self._pace.at_once()
             self._let_in(self._manifest)
-            if self._run is None and self._granted:
-                self._run = self._flower.submit(self._manifest.spec, self._settings.objects)
+            spec = self._manifest.spec
+            if self._run is None and self._granted and self._flower.ready(spec):
+                self._run = self._flower.submit(spec, self._settings.objects)
                 self._log.info("run %d started", self._run)
         except AggregatorLost as exc:  # it is still starting, or its end is about to be seen
             if self._up:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import sys
@@ -11,9 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from fedspan.flower import internals
-from fedspan.flower.app_process import TASK, command
-from fedspan.flower.files import WORK, WorkFolder
+from fedspan.flower import app_process, internals
 from fedspan.flower.pace import Bell, Held, Only, SuperNodePauses
 from fedspan.flower.warm import Child, Family, watch
 
@@ -57,6 +54,14 @@ def warm_up_aggregator() -> str | None:
     return why
 
 
+def warm_up_app_server() -> str | None:
+    """As `warm_up_aggregator`, for the code of an app."""
+    why = warm_up_aggregator()
+    if why is None:
+        import_module("fedspan.flower.app_server")
+    return why
+
+
 def warm_up_client() -> str | None:
     """As `warm_up_aggregator`; nothing is computed, for PyTorch's threads start with that."""
     _one_thread()
@@ -92,7 +97,7 @@ class Workers:
 
     def app_superexec(self, options: Sequence[str], extra: Mapping[str, str]) -> Child:
         """One for the code of an app, which is nobody's we trust, with `extra` environment."""
-        run = command("superexec", options)
+        run = app_process.command("client", options)
         return self._family.run(SUPEREXEC, run, {**STOCK_POLL, **extra})
 
     def superexec(self, options: Sequence[str], ended: Path | None = None) -> Child:
@@ -150,7 +155,7 @@ def prepare_supernode(bell: Bell) -> None:
 
 def prepare_superexec(bell: Bell, logs: Path, ended: Path | None, *, trusted: bool = True) -> None:
     """Tasks are forked from this process, so it stays single-threaded. `trusted` says that a
-    ClientApp is Fedspan's own; a ServerApp that is not gets a process that is no fork."""
+    apps are Fedspan's own: this process then makes way for one that runs others."""
     family, parent = Family(logs), os.getppid()
     launched = internals.call(internals.LAUNCHED)
     launch_stock = internals.call(internals.LAUNCH)
@@ -159,7 +164,9 @@ def prepare_superexec(bell: Bell, logs: Path, ended: Path | None, *, trusted: bo
         task_type.CLIENT_APP: lambda spec: family.fork(
             CLIENT_LOG, lambda: _client(spec, trusted=trusted)
         ),
-        task_type.SERVER_APP: lambda spec: _start_server(family, spec),
+        task_type.SERVER_APP: lambda spec: family.fork(
+            SERVER_LOG, lambda: _server(spec, trusted=trusted)
+        ),
     }
 
     def launch(executor: object, spec: Any) -> Any:
@@ -175,6 +182,8 @@ def prepare_superexec(bell: Bell, logs: Path, ended: Path | None, *, trusted: bo
         if os.getppid() != parent:
             sys.exit(1)
         bell.wait(seconds)
+        if trusted and ended and app_process.is_wanted():
+            app_process.become(STOCK_POLL)
 
     _retry_soon()
     internals.put(internals.LAUNCH, launch)
@@ -199,23 +208,12 @@ def _client(spec: Any, *, trusted: bool) -> None:
     internals.call(internals.CLIENT_TASK)(**_task(spec))
 
 
-def _start_server(family: Family, spec: Any) -> None:
-    manifest = WorkFolder(Path(os.environ[WORK])).desired()
-    if manifest is None or manifest.spec.model.app is None:
-        family.fork(SERVER_LOG, lambda: _server(spec))
-        return
-    task = {
-        "runtime_api_address": spec.runtime_api_address,
-        "token": spec.token,
-        "insecure": spec.insecure,
-        "roots": spec.root_certificates_path,
-        "runtime_dependency_install": False,
-    }
-    family.run(SERVER_LOG, command("serverapp"), {TASK: json.dumps(task)})
-
-
-def _server(spec: Any) -> None:
-    internals.call(internals.SERVER_TASK)(log_queue=queue.Queue(), **_task(spec))
+def _server(spec: Any, *, trusted: bool) -> None:
+    task: dict[str, Any] = {"log_queue": queue.Queue(), **_task(spec)}
+    if trusted:
+        internals.call(internals.SERVER_TASK)(**task)
+    else:
+        app_process.run_server(task)
 
 
 def _task(spec: Any) -> dict[str, object]:
