@@ -59,7 +59,24 @@ def init(
 @app.command(cls=Command)
 def submit(
     ctx: typer.Context,
-    spec: Annotated[str, typer.Argument(metavar="SPEC")],
+    spec: Annotated[str | None, typer.Argument(metavar="[SPEC]")] = None,
+    app_folder: Annotated[
+        Path | None,
+        typer.Option("--app", metavar="DIR", help="Run the Flower app in this folder, unchanged"),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Of the app's configuration; repeatable"),
+    ] = None,
+    participants: Annotated[
+        str, typer.Option(metavar="SITE,SITE...", help="With --app alone; default: all that allow")
+    ] = "",
+    dataset: Annotated[
+        str, typer.Option(metavar="NAME", help="With --app alone; default: the one all offer")
+    ] = "",
+    rounds: Annotated[
+        int, typer.Option(min=0, help="With --app alone; default: its num-server-rounds")
+    ] = 0,
     watch: Annotated[
         bool, typer.Option("--watch", help="Stay until it ends; Ctrl-C cancels it")
     ] = False,
@@ -67,17 +84,23 @@ def submit(
         bool, typer.Option("--dry-run", help="Only check whether it could run")
     ] = False,
 ) -> None:
-    """Start the job that SPEC describes: a YAML or JSON file, or - for stdin."""
-    from fedspan.cli import submitting
+    """Start the job that SPEC describes: a YAML or JSON file, or - for stdin. With --app a spec
+    may be left out, or says all but the model."""
+    from fedspan.cli import app_spec, submitting
     from fedspan.cli.spec_file import read_spec
 
-    here, wanted = session(ctx), read_spec(spec)
-    if dry_run:
-        submitting.check(here, wanted, spec)
-    elif watch:
-        raise typer.Exit(submitting.submit_and_watch(here, wanted, spec))
+    here, wish = session(ctx), app_spec.Wish(app_folder, settings or [])
+    if spec is None:
+        wanted = app_spec.derived(here, wish, participants, dataset, rounds)
     else:
-        submitting.submit(here, wanted, spec)
+        app_spec.not_beside_a_spec(participants, dataset, rounds)
+        wanted = app_spec.filled(read_spec(spec), spec, wish)
+    if dry_run:
+        submitting.check(here, wanted)
+    elif watch:
+        raise typer.Exit(submitting.submit_and_watch(here, wanted))
+    else:
+        submitting.submit(here, wanted)
 
 
 @app.command("list", cls=Command)

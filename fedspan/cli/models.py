@@ -66,6 +66,11 @@ def export(
     here = session(ctx)
     with here.api() as api:
         card = api.model(id)
+    if card.architecture.app is not None and to.suffix != ".safetensors":
+        raise InvalidRequest(
+            f"--to: model {id} is an app's, and only the app knows how to build it; its parameters "
+            "can be written as .safetensors"
+        )
     with _fetched(here, card) as (weights, program):
         document = _written(card, weights, program, to)
     here.show(
@@ -102,7 +107,7 @@ def _fetched(here: Session, card: Card) -> Iterator[tuple[Path, Path | None]]:
         objects.download(card.weights, weights)
         if sha256_of(weights) != card.sha256:
             raise Corrupt(f"model {card.id}: the weights at {card.uri} do not match their hash")
-        if card.architecture.sha256 is not None:
+        if card.architecture.file is not None and card.architecture.sha256 is not None:
             program = Path(folder) / "program.pt2"
             objects.download(program_key(card.architecture.sha256), program)
         yield weights, program

@@ -79,7 +79,7 @@ def jobs(found: Sequence[Job]) -> RenderableType:
     columns = ("Job", "Name", "State", "Rounds", "Best", "Elapsed")
     made = table(*columns, right=("Rounds", "Elapsed"), whole=("Job",))
     for job in found:
-        best = f"{job.selected.metric} {job.selected.value:.4f}" if job.selected else ""
+        best = job.selected.shown if job.selected else ""
         made.add_row(
             job.id,
             job.spec.name,
@@ -96,7 +96,8 @@ def rounds(found: Sequence[Round], chosen: int | None) -> Table:
     made = table(*columns, right=columns)
     for one in found:
         done = sum(part.status is Status.DONE for part in one.participants.values())
-        metrics = [f"{getattr(one.metrics, name):.4f}" if one.metrics else "-" for name in METRICS]
+        told = [one.value(name) for name in METRICS]
+        metrics = ["-" if value is None else f"{value:.4f}" for value in told]
         made.add_row(
             f"{'▸ ' if one.number == chosen else ''}{one.number}",
             f"{one.seconds:.1f}",
@@ -202,7 +203,7 @@ def models(found: Sequence[Card]) -> RenderableType:
         made.add_row(
             card.id,
             card.name,
-            f"{card.selected.metric} {card.selected.value:.4f}",
+            card.selected.shown,
             f"{card.parameters:,}",
             card.sha256[:12],
         )
@@ -210,14 +211,13 @@ def models(found: Sequence[Card]) -> RenderableType:
 
 
 def model(card: Card) -> list[RenderableType]:
-    metrics = card.rounds.get(card.selected.round)
-    shown = [f"{name} {getattr(metrics, name):.4f}" for name in METRICS if metrics]
+    shown = [f"{name} {value:.4f}" for name, value in _metrics(card).items()]
     trained = ", ".join(f"{site} {count:,}" for site, count in card.participants.items())
     made: list[tuple[str, RenderableType]] = [
         ("Model", card.id),
         ("Name", card.name),
         ("Created", f"{card.created.astimezone():%Y-%m-%d %H:%M:%S}"),
-        ("Round", f"{card.selected.round} of {len(card.rounds)}"),
+        ("Round", f"{card.selected.round} of {len(card.rounds or card.app_rounds)}"),
         ("Metrics", " · ".join(shown) or "-"),
         ("Parameters", f"{card.parameters:,}"),
         ("Classes", plain(", ".join(card.classes))),
@@ -227,6 +227,16 @@ def model(card: Card) -> list[RenderableType]:
         ("Versions", plain(" · ".join(f"{name} {one}" for name, one in card.versions.items()))),
     ]
     return [facts(made), f"Weights     {card.uri}"]
+
+
+def _metrics(card: Card) -> dict[str, float]:
+    """Of the round that was kept, those that were told."""
+    number = card.selected.round
+    metrics, app = card.rounds.get(number), card.app_rounds.get(number)
+    if metrics is not None:
+        return {name: getattr(metrics, name) for name in METRICS}
+    told = {name: app.value(name) if app else None for name in METRICS}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def sites(found: Sequence[Site]) -> RenderableType:

@@ -39,6 +39,7 @@ def kept(found: Site, given: Iterable[str]) -> list[str]:
         ("link", _link(rest)),
         ("compute", _compute(rest)),
         ("machine of", need),
+        ("consent to apps", " " if rest.allow_apps else ""),
         ("RTTs", f"to {len(rest.rtt_ms)} regions" if rest.rtt_ms else ""),
     ]
     return [plain(f"{name} {what}") for name, what in told if what]
@@ -50,6 +51,7 @@ def _facts(found: Site) -> Iterable[tuple[str, RenderableType]]:
     yield "Machine", plain(_machine(found))
     if found.kind is not SiteKind.AGENT:
         yield "It needs", plain(_need(found.need))
+    yield "Apps", "may run here" if found.allow_apps else "not allowed"
     yield "Position", _position(found) or UNKNOWN
     yield "Cloud", plain(found.cloud or "none")
     yield "Link", _link(found) or UNKNOWN

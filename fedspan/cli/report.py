@@ -74,12 +74,14 @@ def place(job: Job) -> dict[str, Any] | None:
 
 
 def _round(one: Round) -> dict[str, Any]:
-    metrics = one.metrics
+    told = {name: one.value(name) for name in METRICS}
+    metrics = {name: _number(value) for name, value in told.items() if value is not None}
     return {
         "round": one.number,
         "epoch": one.epoch,
         "seconds": one.seconds,
-        "metrics": {name: _number(getattr(metrics, name)) for name in METRICS} if metrics else None,
+        "metrics": metrics or None,
+        **({"app": one.app.model_dump(mode="json")} if one.app else {}),
         "participants": {
             site: {
                 "status": part.status.value,
@@ -106,8 +108,11 @@ def reason(report: Report) -> str:
     found = report.job.selected
     if found is None:
         return "no round was chosen"
-    shown = [one for one in report.rounds if one.metrics is not None]
-    scores = [float(getattr(one.metrics, found.metric)) for one in shown]
+    if not found.metric:
+        wanted = report.job.spec.selection.metric
+        return f"round {found.round}: the last, since the app tells no {wanted}"
+    told = [one.value(found.metric) for one in report.rounds]
+    scores = [one for one in told if one is not None]
     many = "the only round" if len(scores) == 1 else f"the highest of {len(scores)} rounds"
     if scores.count(found.value) > 1:
         many += f" ({scores.count(found.value)} reach it: the lower loss decides)"

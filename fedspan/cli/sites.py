@@ -48,6 +48,13 @@ def add(
     memory_mib: Annotated[
         int | None, typer.Option(min=1, help="That its machine must have; default: 2048")
     ] = None,
+    allow_apps: Annotated[
+        bool | None,
+        typer.Option(
+            "--allow-apps/--no-apps",
+            help="Let jobs bring their own code, a Flower app, to run beside the data; default: no",
+        ),
+    ] = None,
     city: Annotated[str, typer.Option()] = "",
     country: Annotated[str, typer.Option(help="Two letters: KR, DE ...")] = "",
     latitude: Annotated[float | None, typer.Option("--lat", help="Degrees north")] = None,
@@ -73,6 +80,7 @@ def add(
 
     here = session(ctx)
     said: dict[str, object] = {
+        "allow_apps": allow_apps,
         "city": city or None,
         "country": country or None,
         "latitude": latitude,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fedspan.cli.api import Api
+from fedspan.cli.app_spec import Wanted
 from fedspan.cli.exits import INTERRUPTED, code_of_job
 from fedspan.cli.report import document, gather
 from fedspan.cli.session import Session
@@ -15,12 +16,13 @@ from fedspan.cli.spec_file import STDIN
 from fedspan.domain.jobs import Job
 from fedspan.domain.texts import listed, plain
 from fedspan.errors import FedspanError, InvalidRequest
+from fedspan.services.examine import app_key, program_key
 
 
-def check(session: Session, spec: dict[str, Any], path: str) -> None:
+def check(session: Session, wanted: Wanted) -> None:
     """Show whether the job could run; no job is made."""
     with session.api() as api:
-        job = api.submit(_uploaded(session, api, spec, path), _key(), dry_run=True)
+        job = api.submit(_uploaded(session, api, wanted), _key(), dry_run=True)
     shape = "×".join(map(str, job.features))
     session.show(
         {
@@ -29,27 +31,29 @@ def check(session: Session, spec: dict[str, Any], path: str) -> None:
             "participants": list(job.spec.participants),
             "features": list(job.features),
             "classes": list(job.classes),
+            **({"app": wanted.settings(job.spec.rounds)} if wanted.bundle else {}),
         },
-        f"{path}: could run at {', '.join(job.spec.participants)}; an example has the shape "
+        f"{wanted.path}: could run at {', '.join(job.spec.participants)}; an example has the shape "
         f"{shape}, the classes are {plain(', '.join(job.classes))}",
+        *wanted.told(job.spec.rounds),
     )
 
 
-def submit(session: Session, spec: dict[str, Any], path: str) -> None:
+def submit(session: Session, wanted: Wanted) -> None:
     from fedspan.cli.render import approval
 
     with session.running_api() as api:
-        job = api.submit(_uploaded(session, api, spec, path), _key())
+        job = api.submit(_uploaded(session, api, wanted), _key())
         report = gather(api, session.home, job.id)
     said = f"job {job.id} is submitted; `fedspan job watch {job.id}` follows it"
     asked = approval(report.job)
     session.show(document(report), said, *([asked] if asked else []))
 
 
-def submit_and_watch(session: Session, spec: dict[str, Any], path: str) -> int:
+def submit_and_watch(session: Session, wanted: Wanted) -> int:
     """The exit code."""
     with session.running_api() as api:
-        return run_to_end(session, api, _uploaded(session, api, spec, path))[1]
+        return run_to_end(session, api, _uploaded(session, api, wanted))[1]
 
 
 def run_to_end(session: Session, api: Api, spec: dict[str, Any]) -> tuple[Job, int]:
@@ -84,21 +88,23 @@ def _key() -> str:
     return secrets.token_hex(16)
 
 
-def _uploaded(session: Session, api: Api, spec: dict[str, Any], path: str) -> dict[str, Any]:
-    """`spec`, its model file checked and stored under its hash.
+def _uploaded(session: Session, api: Api, wanted: Wanted) -> dict[str, Any]:
+    """The spec, its model file checked, or its app bundled, and stored under its hash.
 
     Raises:
         InvalidModel: no torch.export program, or one that does not fit the data.
         InvalidRequest: no such file; participants told inline.
     """
+    spec, path = wanted.spec, wanted.path
     _by_name(spec)
+    if wanted.bundle is not None:
+        _put(session, app_key(wanted.bundle.sha256), wanted.bundle.content)
+        return spec
     model = spec.get("model")
     name = model.get("file") if isinstance(model, dict) else None
     if not isinstance(model, dict) or not isinstance(name, str):
         return spec
     from fedspan.learning.programs import check_program
-    from fedspan.objects.opening import open_objects
-    from fedspan.services.examine import program_key
 
     folder = Path() if path == STDIN else Path(path).parent
     file = folder / Path(name).expanduser()
@@ -110,9 +116,15 @@ def _uploaded(session: Session, api: Api, spec: dict[str, Any], path: str) -> di
         sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
     if model.get("sha256", sha256) != sha256:
         raise InvalidRequest(f"model.sha256: {file} has the hash {sha256}")
-    session.home.prepare()
-    open_objects(session.home.objects_url).put(program_key(sha256), file)
+    _put(session, program_key(sha256), file)
     return {**spec, "model": {**model, "sha256": sha256}}
+
+
+def _put(session: Session, key: str, source: bytes | Path) -> None:
+    from fedspan.objects.opening import open_objects
+
+    session.home.prepare()
+    open_objects(session.home.objects_url).put(key, source)
 
 
 def _inspect(api: Api, spec: dict[str, Any], file: Path) -> None:

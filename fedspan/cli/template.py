@@ -23,6 +23,7 @@ model:                       # declared layers ...
     - dropout: 0.1
     - linear: 2              # one output a class
 # file: model.pt2            # ... or a program saved by torch.export (never a pickle)
+# app: ./my-app              # ... or a Flower app, without `training` and `strategy` below
 
 data:
   dataset: breast-cancer     # each participant offers one of this name

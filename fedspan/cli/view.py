@@ -160,11 +160,13 @@ def _bar(seen: Seen) -> RenderableType:
 
 def _metrics(rounds: Sequence[Round]) -> RenderableType:
     """75 columns, so that it stays on one line."""
-    if not rounds or rounds[-1].metrics is None:
+    told = [(name, rounds[-1].value(name)) for name in METRICS] if rounds else []
+    if all(value is None for _, value in told):
         return Text("Last    no metrics yet", "dim")
     line = Text("Last  ")
-    for name in METRICS:
-        line.append(f"  {name} ", "dim").append(f"{getattr(rounds[-1].metrics, name):.3f}")
+    for name, value in told:
+        if value is not None:
+            line.append(f"  {name} ", "dim").append(f"{value:.3f}")
     return line
 
 

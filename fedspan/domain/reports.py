@@ -16,7 +16,7 @@ from fedspan.domain.measurements import Asked, Measured
 from fedspan.domain.rounds import Round
 from fedspan.domain.sites import Dataset, Load
 from fedspan.domain.spec import JobSpec
-from fedspan.domain.values import Instant, Message, Name
+from fedspan.domain.values import Instant, Message, Name, Sha256
 
 
 class Phase(StrEnum):
@@ -119,8 +119,19 @@ class SiteReport(Message):
     measured: Measured | None = None
 
 
+class AppLink(Message):
+    """The Flower app that a job runs: the hash of its bundle, the seed of its random choices, and
+    which of how many participants this is, as simulations split data."""
+
+    sha256: Sha256
+    seed: int = 0
+    partition: NonNegativeInt = 0
+    partitions: PositiveInt = 1
+
+
 class Link(Message):
     """Where a SuperNode connects: `address` is ``host:port``, `certificate` the PEM of the CA.
+    `app` is none for a job of Fedspan's own code.
 
     As the control plane sends it, `dataset` has no path: the machine alone knows which file it
     opens under that name (``FEDSPAN_DATASETS``), and fills it in for its own ClientApp."""
@@ -130,6 +141,7 @@ class Link(Message):
     address: str
     certificate: str
     dataset: Dataset
+    app: AppLink | None = None
 
 
 class SiteManifest(Message):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Self
+from typing import Final, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
@@ -103,6 +103,39 @@ def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else 0.0
 
 
+Number = int | float
+
+
+class AppRound(Value):
+    """What a Flower app said of a round: the metrics its clients trained and evaluated with, as
+    its strategy put them together, and those of its own evaluation at the server. `not_exact`
+    names what this round showed that a checkpoint cannot hold."""
+
+    train: dict[str, Number] = Field(default_factory=dict)
+    evaluate: dict[str, Number] = Field(default_factory=dict)
+    server: dict[str, Number] = Field(default_factory=dict)
+    not_exact: tuple[str, ...] = ()
+
+    def value(self, metric: str) -> float | None:
+        """`metric` by one of the names that apps give it: of the sites' evaluation, else of the
+        server's; None when the app does not tell it."""
+        for told in (self.evaluate, self.server):
+            for name in ALIASES.get(metric, (metric,)):
+                if name in told:
+                    return float(told[name])
+        return None
+
+
+ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
+    "loss": ("loss", "eval_loss", "eval-loss"),
+    "accuracy": ("accuracy", "eval_accuracy", "acc", "eval_acc", "eval-acc"),
+    "precision": ("precision", "eval_precision"),
+    "recall": ("recall", "eval_recall"),
+    "f1": ("f1", "eval_f1", "f1_score"),
+}
+"""How Flower's templates and the apps made of them call what we select by."""
+
+
 class Checkpoint(Value):
     """The model after a round: where its safetensors lie, and their hash."""
 
@@ -119,9 +152,16 @@ class Round(Value):
     epoch: PositiveInt
     seconds: NonNegativeFloat
     metrics: Metrics | None = None
+    app: AppRound | None = Field(default=None, description="of a job that runs a Flower app")
     participants: dict[Name, Participation]
     parameters: PositiveInt = Field(description="scalars the model learns")
     versions: dict[str, str] = Field(
         default_factory=dict, description="of the libraries that trained it"
     )
     checkpoint: Checkpoint
+
+    def value(self, metric: str) -> float | None:
+        """`metric` (``loss``, ``f1`` ...) of this round; None when nobody told it."""
+        if self.metrics is not None:
+            return float(getattr(self.metrics, metric))
+        return self.app.value(metric) if self.app is not None else None

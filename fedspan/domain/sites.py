@@ -69,6 +69,10 @@ class Site(Value):
         default_factory=dict, description="measured, by region, such as ``aws:eu-west-1``"
     )
     need: Need = Need()
+    allow_apps: bool = Field(
+        default=False,
+        description="whether jobs may bring their own code, a Flower app, to run here",
+    )
     datasets: tuple[Dataset, ...] = ()
 
     def dataset(self, name: str) -> Dataset | None:

@@ -58,19 +58,35 @@ class Metric(StrEnum):
     F1 = "f1"
 
 
+AppValue = bool | int | float | str
+"""What Flower takes as a value of an app's configuration."""
+
+ROUNDS_KEY: Final = "num-server-rounds"
+"""What Flower's own templates call the number of rounds in an app's configuration."""
+
+
 class ModelSpec(Value):
-    """One of: declared `layers`, or the `file` of a torch.export program."""
+    """One of: declared `layers`, the `file` of a torch.export program, or the folder of a Flower
+    `app`, whose configuration `config` overrides."""
 
     layers: Layers | None = None
     file: str | None = None
-    sha256: Sha256 | None = Field(default=None, description="of `file`; set on upload")
+    app: str | None = None
+    config: dict[str, AppValue] = Field(default_factory=dict, max_length=200)
+    sha256: Sha256 | None = Field(
+        default=None, description="of `file`, or of the bundle of `app`; set on upload"
+    )
 
     @model_validator(mode="after")
     def one_of_them(self) -> Self:
-        if (self.layers is None) == (self.file is None):
-            raise ValueError("needs exactly one of `layers` and `file`")
+        if sum(one is not None for one in (self.layers, self.file, self.app)) != 1:
+            raise ValueError("needs exactly one of `layers`, `file` and `app`")
         if self.layers is not None and not self.layers:
             raise ValueError("`layers` is empty")
+        if self.config and self.app is None:
+            raise ValueError("`config` is that of an `app`, and there is none")
+        if ROUNDS_KEY in self.config:
+            raise ValueError(f"config.{ROUNDS_KEY} is the job's `rounds`; set that")
         return self
 
 
@@ -280,6 +296,15 @@ class JobSpec(Value):
             raise ValueError(
                 f"quorum: {self.quorum} is more than the {len(self.participants)} participants"
             )
+        return self
+
+    @model_validator(mode="after")
+    def an_app_has_its_own(self) -> Self:
+        """What a spec says by default is in every spec that was kept, so values are compared."""
+        own = {"training": TrainingSpec(), "strategy": StrategySpec()}
+        given = [name for name, unset in own.items() if getattr(self, name) != unset]
+        if self.model.app is not None and given:
+            raise ValueError(f"{given[0]}: is the app's own; leave it out, or set model.config")
         return self
 
     @property

@@ -22,7 +22,7 @@ from typing import Final
 import psutil
 
 from fedspan.domain.measurements import Asked
-from fedspan.domain.reports import Desired, Link, SiteManifest, SiteReport
+from fedspan.domain.reports import AppLink, Desired, Link, SiteManifest, SiteReport
 from fedspan.domain.sites import Load
 from fedspan.domain.texts import brief
 from fedspan.flower.aggregator import free_port
@@ -38,6 +38,10 @@ SITE: Final = "FEDSPAN_SITE"
 MACHINE: Final = "FEDSPAN_MACHINE"
 DATASETS: Final = "FEDSPAN_DATASETS"
 """Environment: a JSON object, the file of each dataset by its name."""
+ALLOW_APPS: Final = "FEDSPAN_ALLOW_APPS"
+"""Environment: ``1`` where jobs may bring code of their own, a Flower app. Only this says so."""
+DATASET: Final = "FEDSPAN_DATASET"
+"""Environment of an app's ClientApp: the file of the data that this site gives to the job."""
 
 TICK_SECONDS: Final = 0.05
 RESTART_SECONDS: Final = (0.25, 5.0)
@@ -54,11 +58,13 @@ class Settings:
     machine: str
     work: Path
     datasets: dict[str, str] = field(default_factory=dict)
+    allow_apps: bool = False
 
     @classmethod
     def from_env(cls) -> Settings:
         work = Path(os.environ.get(WORK) or Path.cwd()).resolve()
-        return cls(wanted(API), wanted(SITE), wanted(MACHINE), work, _datasets())
+        apps = os.environ.get(ALLOW_APPS) == "1"
+        return cls(wanted(API), wanted(SITE), wanted(MACHINE), work, _datasets(), apps)
 
 
 def _datasets() -> dict[str, str]:
@@ -78,22 +84,26 @@ class Node:
         self._work = settings.work
         write_secret(self._work / "superexec.secret", token_hex(32).encode())
         (self._work / "ca.pem").write_text(link.certificate, encoding="utf-8")
-        opened = {"path": settings.datasets[link.dataset.name]}  # ours, whatever the link says
+        path = settings.datasets[link.dataset.name]  # ours, whatever the link says
+        opened = {"path": path}
         told = link.model_copy(update={"dataset": link.dataset.model_copy(update=opened)})
         (self._work / "link.json").write_text(told.model_dump_json(), encoding="utf-8")
         port = free_port()
-        supernode = workers.supernode(self._supernode_options(settings.site, port))
-        superexec = workers.superexec(self._superexec_options(port))
-        self.children = (supernode, superexec)
+        supernode = workers.supernode(self._supernode_options(settings.site, path, port))
+        options = self._superexec_options(port)
+        if link.app is None:
+            self.children = (supernode, workers.superexec(options))
+        else:
+            self.children = (supernode, workers.app_superexec(options, {DATASET: path}))
 
     def ended(self) -> Child | None:
         return next((child for child in self.children if not child.alive), None)
 
-    def _supernode_options(self, site: str, port: int) -> list[str]:
+    def _supernode_options(self, site: str, path: str, port: int) -> list[str]:
         options = (
             *("--superlink", self.link.address, "--root-certificates", self._work / "ca.pem"),
             *("--auth-supernode-private-key", self.key.private),
-            *("--node-config", f'participant="{site}"'),
+            *("--node-config", _node_config(site, path, self.link.app)),
             *("--isolation", "process", "--host", LOOPBACK, "--port", port),
             *("--superexec-auth-secret-file", self._work / "superexec.secret"),
         )
@@ -105,6 +115,17 @@ class Node:
             *("--superexec-auth-secret-file", self._work / "superexec.secret"),
         )
         return [str(option) for option in options]
+
+
+def _node_config(site: str, path: str, app: AppLink | None) -> str:
+    """What a ClientApp reads as ``context.node_config``. For an app: its data, by the names that
+    Flower's own examples have for it."""
+    told = [f'participant="{site}"']
+    if app is not None:
+        told += [f"partition-id={app.partition}", f"num-partitions={app.partitions}"]
+        if not set(path) & {'"', "'", "\\"}:  # Flower reads no quote within quotes
+            told.append(f'data-path="{path}"')
+    return " ".join(told)
 
 
 class Agent:
@@ -225,9 +246,14 @@ class Agent:
 
     def _lacks(self) -> str:
         """Why the link cannot be followed here, as long as that is so."""
-        if self._link is None or self._link.dataset.name in self._settings.datasets:
+        if self._link is None:
             return ""
-        return f"offers no dataset {self._link.dataset.name!r} here"
+        if self._link.dataset.name not in self._settings.datasets:
+            return f"offers no dataset {self._link.dataset.name!r} here"
+        if self._link.app is not None and (self._stock or not self._settings.allow_apps):
+            why = "needs warm workers" if self._stock else f"is not allowed here ({ALLOW_APPS}=1)"
+            return f"job {self._link.job} brings code of its own, an app, which {why}"
+        return ""
 
     def _new_key(self) -> NodeKey:
         return node_key(self._settings.work / "node.key")

@@ -9,12 +9,17 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Final
 
+from fedspan.errors import AggregatorLost, InvalidRequest, StoreError
 from fedspan.flower import front
+from fedspan.flower.app_process import ENDED, READY
 from fedspan.flower.certificates import LOOPBACK, server_certificate, write_secret
 from fedspan.flower.warm import Family
 from fedspan.flower.workers import Workers
+from fedspan.objects.opening import open_objects
 
 if TYPE_CHECKING:
+    from fedspan.domain.spec import JobSpec
+    from fedspan.flower.app_bundle import Bundle
     from fedspan.flower.control import Control
 
 FRONT: Final = "front"
@@ -31,8 +36,9 @@ class Flower:
     ) -> None:
         now = datetime.fromtimestamp(time.time(), UTC)
         self._tls = server_certificate(work / "tls", host, now)
-        self._ended = work / "serverapp.ended"
-        self._ended.unlink(missing_ok=True)
+        self._ended, self._app_ready = work / ENDED, work / READY
+        for stale in (self._ended, self._app_ready):
+            stale.unlink(missing_ok=True)
         self._secret = work / "superexec.secret"
         write_secret(self._secret, token_hex(32).encode())
         self._port = free_port()
@@ -53,13 +59,37 @@ class Flower:
         """The CA participants are to trust, PEM."""
         return self._tls.ca.read_text(encoding="utf-8")
 
-    def submit(self) -> int:
-        """Start our app; the run's id."""
+    def ready(self, spec: JobSpec) -> bool:
+        """Whether the processes that `spec` needs are there to take up its run."""
+        return spec.model.app is None or self._workers.stock or self._app_ready.exists()
+
+    def submit(self, spec: JobSpec, objects: str) -> int:
+        """Start the app of the job, fetched from `objects`, or else ours; the run's id.
+
+        Raises:
+            InvalidRequest: it cannot run.
+            AggregatorLost: the SuperLink, or the objects, do not answer.
+        """
         from fedspan.flower.fab import build_fab
 
-        run = self.control.start_run(build_fab())
+        if spec.model.app is None:
+            run = self.control.start_run(build_fab())
+        else:
+            bundle = self._fetched(str(spec.model.sha256), objects)
+            config = bundle.run_config(spec.model.config, spec.rounds)
+            run = self.control.start_run(bundle.content, config)
         self._workers.bell.ring()
         return run
+
+    def _fetched(self, sha256: str, objects: str) -> Bundle:
+        from fedspan.flower.app_bundle import fetched
+
+        if self._workers.stock:
+            raise InvalidRequest("an app needs warm workers, which this Flower does not allow")
+        try:
+            return fetched(open_objects(objects), sha256)
+        except StoreError as exc:
+            raise AggregatorLost(f"the app cannot be fetched yet: {exc}") from exc
 
     def ended(self) -> str | None:
         """How the ServerApp ended, once it has and if we were there to see."""

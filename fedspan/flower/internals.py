@@ -27,6 +27,9 @@ LAUNCHED: Final = "flwr.supercore.superexec.executor.types:LaunchResult.accepted
 TASK_TYPE: Final = "flwr.supercore.constant:TaskType"
 CLIENT_TASK: Final = "flwr.supernode.runtime.run_clientapp:run_clientapp"
 SERVER_TASK: Final = "flwr.superlink.runtime.run_serverapp:run_serverapp"
+CLIENT_INSTALL: Final = "flwr.supernode.runtime.run_clientapp:install_from_fab"
+CLIENT_LOADER: Final = "flwr.supernode.runtime.run_clientapp:get_load_client_app_fn"
+SERVER_RUN: Final = "flwr.superlink.runtime.run_serverapp:run_"
 ROOTS: Final = "flwr.supercore.tls:validate_and_resolve_root_certificates"
 PULL: Final = "flwr.supercore.inflatable.inflatable_utils:pull_objects.__kwdefaults__"
 PULL_TREE: Final = (
@@ -49,8 +52,16 @@ _BOTH: Final = (
     *(SUPEREXEC, SUPEREXEC_LOOP, LAUNCH, LAUNCHED),
     *(TASK_TYPE, ROOTS, PULL, PULL_TREE),
 )
-ON_AGGREGATOR: Final = (*_BOTH, SUPERLINK, SERVER_TASK, MIDDLEWARE, SERVE)
-ON_CLIENT: Final = (*_BOTH, SUPERNODE, SUPERNODE_LOOP, CLIENT_TASK, CLIENT)
+ON_AGGREGATOR: Final = (*_BOTH, SUPERLINK, SERVER_TASK, SERVER_RUN, MIDDLEWARE, SERVE)
+ON_CLIENT: Final = (
+    *_BOTH,
+    SUPERNODE,
+    SUPERNODE_LOOP,
+    CLIENT_TASK,
+    CLIENT,
+    CLIENT_INSTALL,
+    CLIENT_LOADER,
+)
 """What each kind of machine relies on."""
 
 

@@ -158,7 +158,7 @@ class _Job:
                 metrics=metrics,
                 participants=board.people,
                 parameters=self.parameters,
-                versions=_versions(),
+                versions=versions(),
                 checkpoint=checkpoint,
             )
 
@@ -246,7 +246,7 @@ def log() -> FilteringBoundLogger:
     return found
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     return {name: version(name) for name in ("flwr", "numpy", "torch")} | {
         "fedspan": fedspan.__version__,
         "python": platform.python_version(),

@@ -108,8 +108,9 @@ class Supervisor:
                 self._log.info("serving at %s", self._flower.address)
                 self._pace.at_once()
             self._let_in(self._manifest)
-            if self._run is None and self._granted and self._leaving.notice is None:
-                self._run = self._flower.submit()
+            spec, left = self._manifest.spec, self._leaving.notice is not None
+            if self._run is None and self._granted and not left and self._flower.ready(spec):
+                self._run = self._flower.submit(spec, self._settings.objects)
                 self._log.info("run %d started", self._run)
         except AggregatorLost as exc:  # it is still starting, or its end is about to be seen
             if self._up:

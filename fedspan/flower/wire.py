@@ -198,7 +198,7 @@ def _reading() -> Iterator[None]:
 
 def _metrics(message: Message) -> MetricRecord:
     if message.has_error():
-        raise TrainingFailed(_told(message.error))
+        raise TrainingFailed(reason(message.error))
     return _the(MetricRecord, message.content)
 
 
@@ -211,10 +211,11 @@ def _the(kind: type[R], content: RecordDict) -> R:
     return next((one for one in content.values() if isinstance(one, kind)), kind())
 
 
-def _told(error: Error) -> str:
-    reason = (error.reason or f"Flower error {error.code}").strip()
-    raised = _RAISED.fullmatch(reason)
-    return brief(f"{raised[1]}: {raised[2]}" if raised else reason)
+def reason(error: Error) -> str:
+    """What a reply that is an error says, for people."""
+    said = (error.reason or f"Flower error {error.code}").strip()
+    raised = _RAISED.fullmatch(said)
+    return brief(f"{raised[1]}: {raised[2]}" if raised else said)
 
 
 def _number(metrics: MetricRecord, key: str) -> float:

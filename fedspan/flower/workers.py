@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import queue
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from fedspan.flower import internals
+from fedspan.flower import app_process, internals
 from fedspan.flower.pace import Bell, Held, Only, SuperNodePauses
 from fedspan.flower.warm import Child, Family, watch
 
@@ -54,12 +54,21 @@ def warm_up_aggregator() -> str | None:
     return why
 
 
+def warm_up_app_server() -> str | None:
+    """As `warm_up_aggregator`, for the code of an app."""
+    why = warm_up_aggregator()
+    if why is None:
+        import_module("fedspan.flower.app_server")
+    return why
+
+
 def warm_up_client() -> str | None:
     """As `warm_up_aggregator`; nothing is computed, for PyTorch's threads start with that."""
     _one_thread()
     why = internals.stock(internals.ON_CLIENT)
     if why is None:
         import_module("fedspan.flower.client")
+        import_module("fedspan.flower.app_client")
         import_module("numpy.ma")  # which np.unique needs
         import torch
 
@@ -85,6 +94,11 @@ class Workers:
 
     def supernode(self, options: Sequence[str]) -> Child:
         return self._start(SUPERNODE, options, lambda: prepare_supernode(self.bell))
+
+    def app_superexec(self, options: Sequence[str], extra: Mapping[str, str]) -> Child:
+        """One for the code of an app, which is nobody's we trust, with `extra` environment."""
+        run = app_process.command("client", options)
+        return self._family.run(SUPEREXEC, run, {**STOCK_POLL, **extra})
 
     def superexec(self, options: Sequence[str], ended: Path | None = None) -> Child:
         """`ended`, if any, gets a line when a task of it ends, in warm workers alone."""
@@ -139,22 +153,26 @@ def prepare_supernode(bell: Bell) -> None:
     watch(os.getppid())
 
 
-def prepare_superexec(bell: Bell, logs: Path, ended: Path | None) -> None:
-    """Tasks are forked from this process, so it stays single-threaded."""
+def prepare_superexec(bell: Bell, logs: Path, ended: Path | None, *, trusted: bool = True) -> None:
+    """Tasks are forked from this process, so it stays single-threaded. `trusted` says that a
+    apps are Fedspan's own: this process then makes way for one that runs others."""
     family, parent = Family(logs), os.getppid()
     launched = internals.call(internals.LAUNCHED)
     launch_stock = internals.call(internals.LAUNCH)
     task_type = internals.look_up(internals.TASK_TYPE)
-    tasks = {
-        task_type.CLIENT_APP: (CLIENT_LOG, _client),
-        task_type.SERVER_APP: (SERVER_LOG, _server),
+    tasks: dict[Any, Callable[[Any], object]] = {
+        task_type.CLIENT_APP: lambda spec: family.fork(
+            CLIENT_LOG, lambda: _client(spec, trusted=trusted)
+        ),
+        task_type.SERVER_APP: lambda spec: family.fork(
+            SERVER_LOG, lambda: _server(spec, trusted=trusted)
+        ),
     }
 
     def launch(executor: object, spec: Any) -> Any:
         if spec.task_type not in tasks:
             return launch_stock(executor, spec)
-        name, work = tasks[spec.task_type]
-        family.fork(name, lambda: work(spec))
+        tasks[spec.task_type](spec)
         return launched()
 
     def wait(seconds: float) -> None:
@@ -164,6 +182,8 @@ def prepare_superexec(bell: Bell, logs: Path, ended: Path | None) -> None:
         if os.getppid() != parent:
             sys.exit(1)
         bell.wait(seconds)
+        if trusted and ended and app_process.is_wanted():
+            app_process.become(STOCK_POLL)
 
     _retry_soon()
     internals.put(internals.LAUNCH, launch)
@@ -176,7 +196,10 @@ def _note(ended: Path, line: str) -> None:
     beside.replace(ended)
 
 
-def _client(spec: Any) -> None:
+def _client(spec: Any, *, trusted: bool) -> None:
+    from fedspan.flower import app_client  # imports Flower, as a warm process has
+
+    (app_client.only_ours if trusted else app_client.only_linked)()
     threads = os.environ.get("OMP_NUM_THREADS", "")
     if threads.isdigit() and int(threads):
         import torch
@@ -185,8 +208,12 @@ def _client(spec: Any) -> None:
     internals.call(internals.CLIENT_TASK)(**_task(spec))
 
 
-def _server(spec: Any) -> None:
-    internals.call(internals.SERVER_TASK)(log_queue=queue.Queue(), **_task(spec))
+def _server(spec: Any, *, trusted: bool) -> None:
+    task: dict[str, Any] = {"log_queue": queue.Queue(), **_task(spec)}
+    if trusted:
+        internals.call(internals.SERVER_TASK)(**task)
+    else:
+        app_process.run_server(task)
 
 
 def _task(spec: Any) -> dict[str, object]:

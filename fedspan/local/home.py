@@ -101,11 +101,16 @@ class Home:
         path = self.path / name
         if not path.exists():
             beside = self.path / f".{name}.{os.getpid()}"
-            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
-                file.write(content)
-            with contextlib.suppress(FileExistsError):
-                os.link(beside, path)  # whole or not at all, and the first one stays
-            beside.unlink()
+            try:
+                with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+                    file.write(content)
+                with contextlib.suppress(FileExistsError):
+                    os.link(beside, path)  # whole or not at all, and the first one stays
+                beside.unlink()
+            except OSError as exc:
+                if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise StorageFull(f"no room left for {path}") from exc
+                raise
         return path
 
     @contextlib.contextmanager

@@ -9,7 +9,8 @@ from fedspan.app import App
 from fedspan.domain.layers import architecture
 from fedspan.domain.parsing import nearest, refused
 from fedspan.domain.sites import Dataset, Site, SiteKind
-from fedspan.domain.spec import JobSpec
+from fedspan.domain.spec import JobSpec, ModelSpec
+from fedspan.domain.texts import listed
 from fedspan.errors import InvalidRequest
 
 
@@ -37,7 +38,12 @@ def examine(app: App, spec: JobSpec) -> tuple[Schema, list[Site]]:
     if spec.model.layers is not None:
         architecture(spec.model.layers, schema.features, len(schema.classes))
     elif not spec.model.sha256:
-        raise InvalidRequest("model.file: upload the file first, then name it by its sha256")
+        raise InvalidRequest(
+            f"model.{_kind(spec.model)}: upload it first (`fedspan job submit` does), then name it "
+            "by its sha256"
+        )
+    if spec.model.app is not None:
+        _consenting(sites)
     return schema, sites
 
 
@@ -63,6 +69,40 @@ def _could_call_back(app: App, sites: Sequence[Site]) -> None:
 def program_key(sha256: str) -> str:
     """Where an uploaded model file lies."""
     return f"uploads/{sha256}.pt2"
+
+
+def app_key(sha256: str) -> str:
+    """Where the bundle of an uploaded app lies."""
+    return f"uploads/{sha256}.fab"
+
+
+def upload_key(model: ModelSpec) -> str | None:
+    """Where what was uploaded for `model` lies; None for a model that is declared."""
+    if not model.sha256:
+        return None
+    return (app_key if model.app is not None else program_key)(model.sha256)
+
+
+def check_upload(app: App, model: ModelSpec) -> None:
+    """Raises `InvalidRequest` when what `model` names by its hash was not uploaded."""
+    key = upload_key(model)
+    if key is not None and not app.objects.list(key):
+        kind = _kind(model)
+        raise InvalidRequest(f"model.{kind}: no {kind} with the hash {model.sha256} was uploaded")
+
+
+def _kind(model: ModelSpec) -> str:
+    return "app" if model.app is not None else "file"
+
+
+def _consenting(sites: Sequence[Site]) -> None:
+    """An app is code of whoever submits it: each site says beforehand that it may run there."""
+    unwilling = [one.name for one in sites if not one.allow_apps]
+    if unwilling:
+        raise InvalidRequest(
+            f"model.app: {listed(unwilling)}: allows no apps, which bring their own code; whoever "
+            "answers for the site may allow them (`fedspan site add SITE ... --allow-apps`)"
+        )
 
 
 def _participants(app: App, spec: JobSpec) -> list[Site]:

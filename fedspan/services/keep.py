@@ -29,7 +29,10 @@ def _selected(app: App, job: Job, found: Selection) -> Step:
     if job.selected is not None:
         return Step(job)
     after = job.model_copy(update={"selected": found})
-    reached = f"round {found.round} is best: {found.metric} {found.value:.4f}"
+    reached = f"round {found.round} is best: {found.shown}"
+    if not found.metric:
+        wanted = job.spec.selection.metric
+        reached = f"round {found.round} is the last, and the app tells no {wanted}"
     if found.qualifies:
         return Step(after, (event(app, job, "RoundSelected", reached, round=found.round),))
     message = f"{reached}, below the {found.threshold:.4f} asked for; no model is kept"
@@ -83,6 +86,7 @@ def _card(app: App, job: Job, rounds: dict[int, Round], selected: Selection) -> 
         bytes=kept.checkpoint.bytes,
         selected=selected,
         rounds={n: one.metrics for n, one in rounds.items() if one.metrics is not None},
+        app_rounds={n: one.app for n, one in rounds.items() if one.app is not None},
         participants={site: part.examples for site, part in kept.participants.items()},
         data=job.spec.data,
         training=job.spec.training,

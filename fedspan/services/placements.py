@@ -40,6 +40,9 @@ from fedspan.services.examine import out_of_reach, program_key
 log = structlog.get_logger()
 SHOWN: Final = 10
 BYTES_PER_PARAMETER: Final = 4
+APP_MODEL_BYTES: Final = 10_000_000
+"""Only an app that runs knows its model; `placement.model_bytes` says better."""
+
 NO_DEADLINE_S: Final = 1e12
 """What nothing that ends takes."""
 OF_LIMITS: Final[dict[str, type[JobError]]] = {
@@ -293,6 +296,8 @@ def _model_bytes(app: App, question: PlacementQuestion, sites: Sequence[Site]) -
     if question.placement.model_bytes is not None:
         return question.placement.model_bytes
     model = question.model
+    if model is not None and model.app is not None:
+        return APP_MODEL_BYTES
     if model is not None and model.sha256:
         found = [one.bytes for one in app.objects.list(program_key(model.sha256))]
         if found:

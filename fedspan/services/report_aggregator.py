@@ -22,6 +22,7 @@ from fedspan.domain.reports import (
 )
 from fedspan.domain.rounds import Round, Status
 from fedspan.domain.sites import Agent
+from fedspan.domain.texts import brief, listed
 from fedspan.errors import (
     FedspanError,
     InvalidRequest,
@@ -37,7 +38,7 @@ from fedspan.errors import (
 )
 from fedspan.services import waits
 from fedspan.services.changes import Step, change, event
-from fedspan.services.examine import program_key
+from fedspan.services.examine import upload_key
 from fedspan.services.linking import chosen, lost
 from fedspan.stores.base import Change
 
@@ -175,6 +176,11 @@ def _told(
         yield _noticed(app, after, report.notice)
     for one in done:
         yield _round_event(app, after, one)
+        if one.app is not None and one.app.not_exact:
+            said = f"a round done again may differ: {listed(one.app.not_exact)}"
+            yield event(
+                app, after, "AppNotExact", brief(said), level=Level.WARNING, round=one.number
+            )
     yield from _failures(app, before, after)
 
 
@@ -217,9 +223,9 @@ def _known(app: App, before: Job, after: Job, site: str) -> bool:
 
 
 def _round_event(app: App, job: Job, one: Round) -> Event:
-    shown = ""
-    if one.metrics is not None:
-        shown = f": f1 {one.metrics.f1:.4f}, loss {one.metrics.loss:.4f}"
+    told = {name: one.value(name) for name in ("f1", "loss")}
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in told.items() if value is not None)
+    shown = f": {shown}" if shown else ""
     message = f"round {one.number} done in {one.seconds:.1f} s{shown}"
     return event(app, job, "RoundDone", message, round=one.number)
 
@@ -251,10 +257,10 @@ def _manifest(app: App, job: Job, granted: datetime | None = None) -> Aggregator
 
 
 def _access(app: App, job: Job) -> dict[str, Any]:
-    """The job's own objects, and the program it trains. A cloud that is away costs no heartbeat:
-    the next one asks again."""
-    sha256 = job.spec.model.sha256
-    read = [program_key(sha256)] if sha256 else []
+    """The job's own objects, and the program or the app it trains. A cloud that is away costs no
+    heartbeat: the next one asks again."""
+    key = upload_key(job.spec.model)
+    read = [key] if key else []
     try:
         return {"objects": app.grants.grant(read, [f"jobs/{job.id}/"], GRANT_SECONDS)}
     except FedspanError as exc:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fedspan.app import App
 from fedspan.domain.jobs import Job, JobState
-from fedspan.domain.reports import Desired, Link, SiteManifest, SiteReport
+from fedspan.domain.reports import AppLink, Desired, Link, SiteManifest, SiteReport
 from fedspan.domain.sites import Agent
 from fedspan.errors import Conflict, NotFound
 from fedspan.services.linking import chosen
@@ -79,4 +79,17 @@ def _link_to(app: App, job: Job, site: str, machine: str) -> Link | None:
         address=aggregator.address,
         certificate=aggregator.certificate,
         dataset=dataset.model_copy(update={"path": ""}),
+        app=_app_of(job, site),
+    )
+
+
+def _app_of(job: Job, site: str) -> AppLink | None:
+    model, participants = job.spec.model, job.spec.participants
+    if model.app is None or model.sha256 is None:
+        return None
+    return AppLink(
+        sha256=model.sha256,
+        seed=job.spec.seed,
+        partition=participants.index(site),
+        partitions=len(participants),
     )

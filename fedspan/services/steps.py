@@ -219,6 +219,7 @@ def _launch_client(app: App, job: Job, site: Site) -> None:
         "FEDSPAN_SITE": site.name,
         "FEDSPAN_MACHINE": key,
         "FEDSPAN_DATASETS": json.dumps({one.name: one.path for one in site.datasets}),
+        "FEDSPAN_ALLOW_APPS": "1" if site.allow_apps else "0",
         "OMP_NUM_THREADS": str(site.need.vcpus),
     }
     spec = MachineSpec(key=key, role=Role.CLIENT, epoch=1, offer=offer, environment=environment)

@@ -9,9 +9,9 @@ from fedspan.app import App
 from fedspan.domain.jobs import Job
 from fedspan.domain.spec import JobSpec
 from fedspan.domain.waits import OpenJob, Submission
-from fedspan.errors import Conflict, InvalidRequest
+from fedspan.errors import Conflict
 from fedspan.services.changes import event
-from fedspan.services.examine import examine, program_key
+from fedspan.services.examine import check_upload, examine
 from fedspan.services.placements import check_place
 
 CLOUD_BOOT_SECONDS: Final = 600.0
@@ -26,8 +26,7 @@ def submit(app: App, spec: JobSpec, *, key: str | None = None, dry_run: bool = F
         InvalidRequest, InvalidModel, NoCapacity: nothing was created.
     """
     schema, _ = examine(app, spec)
-    if spec.model.sha256 and not app.objects.list(program_key(spec.model.sha256)):
-        raise InvalidRequest(f"model.file: no file with the hash {spec.model.sha256} was uploaded")
+    check_upload(app, spec.model)
     known = app.submissions.find(key) if key and not dry_run else None
     if known is not None:
         return _started(app, app.jobs.get(known.value.job).value)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flwr.common.config import parse_config_args
 
-from fedspan.domain.reports import Desired, Link, SiteManifest, SiteReport
+from fedspan.domain.reports import AppLink, Desired, Link, SiteManifest, SiteReport
 from fedspan.domain.sites import Dataset
 from fedspan.flower import agent
 from fedspan.flower.agent import Agent, Settings
@@ -48,6 +50,10 @@ class Idle:
     def superexec(self, options: list[str]) -> Child:
         return Child("flower-superexec", 0, 0.0)
 
+    def app_superexec(self, options: list[str], extra: dict[str, str]) -> Child:
+        self.started.append(extra["FEDSPAN_DATASET"])
+        return Child("flower-superexec", 0, 0.0)
+
     def close(self) -> None: ...
 
 
@@ -80,6 +86,49 @@ def test_the_machine_alone_says_which_file_is_opened(tmp_path: Path, started: li
     assert written == link().model_copy(
         update={"dataset": DATASET.model_copy(update={"path": "/data/toy.csv"})}
     )
+
+
+def test_an_app_runs_only_where_the_machine_itself_allows_it(
+    tmp_path: Path, started: list[str]
+) -> None:
+    app = AppLink(sha256="0" * 64)
+    api = Answers(link().model_copy(update={"app": app}))
+    willing = Settings("http://api", "seoul", "m", tmp_path, {"toy": "/data/toy.csv"}, True)
+    for settings in (dataclasses.replace(willing, allow_apps=False), willing):
+        one: Any = Agent(settings, Family(tmp_path / "logs"), api)  # type: ignore[arg-type]
+        one.report()
+        one._make_it_so()
+        one.report()
+        one.report()
+
+    assert "brings code of its own, an app, which is not allowed here" in api.told[2].message
+    assert not api.told[2].running and api.told[-1].running
+    assert started == ["supernode", "/data/toy.csv"]
+
+
+def test_an_apps_client_is_told_which_part_of_how_many_it_is_and_where_its_data_lies() -> None:
+    app = AppLink(sha256="0" * 64, partition=1, partitions=3)
+    told = agent._node_config("seoul", "/data/a b.csv", app)
+
+    assert parse_config_args([told]) == {
+        "participant": "seoul",
+        "partition-id": 1,
+        "num-partitions": 3,
+        "data-path": "/data/a b.csv",
+    }
+    assert "data-path" not in agent._node_config("seoul", 'a"b.csv', app)
+    assert agent._node_config("seoul", "/data/a.csv", None) == 'participant="seoul"'
+
+
+@pytest.mark.parametrize(("value", "allowed"), [("1", True), ("0", False), ("", False)])
+def test_only_the_machines_environment_allows_apps(
+    value: str, allowed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FEDSPAN_API", "FEDSPAN_SITE", "FEDSPAN_MACHINE"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("FEDSPAN_ALLOW_APPS", value)
+
+    assert Settings.from_env().allow_apps is allowed
 
 
 def test_an_unchanged_link_keeps_the_supernode(tmp_path: Path, started: list[str]) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from structlog.testing import capture_logs
 
-from fedspan.domain.jobs import ENDED, MOVES, JobState, Progress, move
-from fedspan.domain.machines import Machine
-from fedspan.domain.reports import Desired, Fault, Phase
-from fedspan.domain.rounds import Participation, Status
+from fedspan.app import App
+from fedspan.domain.jobs import ENDED, MOVES, Job, JobState, Progress, move
+from fedspan.domain.machines import Machine, MachineSpec
+from fedspan.domain.reports import AppLink, Desired, Fault, Phase
+from fedspan.domain.rounds import AppRound, Participation, Round, Status
+from fedspan.domain.selection import Selection
 from fedspan.domain.sites import Site
+from fedspan.domain.spec import Metric, SelectionSpec
 from fedspan.domain.waits import Assignment, Until
 from fedspan.errors import (
     Conflict,
@@ -30,6 +33,8 @@ from fedspan.errors import (
 from fedspan.providers.memory import MemoryProvider
 from fedspan.services import ending, keep, steps, sweep, waits
 from fedspan.services.cancel import cancel, delete
+from fedspan.services.changes import Step, change
+from fedspan.services.examine import app_key
 from fedspan.services.report_aggregator import report_aggregator
 from fedspan.services.report_site import report_site
 from fedspan.services.resume import resume, still_carries
@@ -148,6 +153,128 @@ class TestSubmit:
 
         with pytest.raises(InvalidRequest, match="was uploaded"):
             submit(here.app, spec(model=model))
+
+    def test_an_app_runs_only_where_every_site_allows_it(self, here: World) -> None:
+        with_sites(here.app, "busan", allow_apps=True)
+
+        with pytest.raises(InvalidRequest, match="seoul, daejeon: allows no apps"):
+            submit(here.app, spec(model=APP))
+
+    def test_an_app_that_was_not_uploaded_is_refused(self, here: World) -> None:
+        with_sites(here.app, allow_apps=True)
+
+        with pytest.raises(InvalidRequest, match=r"no app with the hash 0{64} was uploaded"):
+            submit(here.app, spec(model=APP))
+
+    def test_an_app_without_its_hash_is_to_be_uploaded_first(self, here: World) -> None:
+        with pytest.raises(InvalidRequest, match=r"model\.app: upload it first"):
+            submit(here.app, spec(model={"app": "./app"}))
+
+
+class TestApps:
+    @pytest.fixture
+    def job(self, here: World) -> str:
+        """A job of an app, in training."""
+        here.app.objects.put(app_key("0" * 64), b"bundle")
+        with_sites(here.app, allow_apps=True)
+        return training(here, model=APP)
+
+    def test_its_sites_are_told_which_app_it_is_and_which_part_they_are(
+        self, here: World, job: str
+    ) -> None:
+        for site in ("seoul", "busan", "daejeon"):
+            report_site(here.app, site_says(job, site, 1))
+        said = aggregator_says(
+            job,
+            2,
+            Phase.TRAINING,
+            linked=("busan", "daejeon", "seoul"),
+            address="10.0.0.1:443",
+            certificate="pem",
+        )
+        report_aggregator(here.app, said)
+        told = report_site(here.app, site_says(job, "busan", 2)).link
+
+        assert told is not None
+        assert told.app == AppLink(sha256="0" * 64, seed=7, partition=1, partitions=3)
+
+    def test_a_machine_here_is_told_whether_its_site_allows_apps(self, tmp_path: Path) -> None:
+        cloud = Noting(Clock(), name="local")
+        here = world(tmp_path, providers={"local": cloud})
+        with_sites(here.app)
+        with_sites(here.app, "busan", allow_apps=True)
+        launched(here)
+
+        assert cloud.told == {"seoul": "0", "busan": "1", "daejeon": "0"}
+
+    def test_what_is_not_exact_is_told_with_its_round(self, here: World, job: str) -> None:
+        odd = app_round(here.app, job, 1, AppRound(not_exact=("strategy.rng (Random)",)))
+        report_aggregator(here.app, aggregator_says(job, 2, Phase.TRAINING, rounds=(odd,)))
+        [said] = [one for one in here.app.events.list(job) if one.code == "AppNotExact"]
+
+        assert said.message == "a round done again may differ: strategy.rng (Random)"
+
+    def test_the_best_round_is_that_of_the_metric_under_the_name_the_app_gave_it(
+        self, here: World, job: str
+    ) -> None:
+        rounds = tuple(
+            app_round(here.app, job, n, AppRound(evaluate={"eval_acc": value}))
+            for n, value in enumerate((0.9, 0.8), 1)
+        )
+        report_aggregator(here.app, aggregator_says(job, 2, Phase.DONE, rounds=rounds))
+        change_selection(here, job, "accuracy")
+        keep.select(here.app, job)
+        keep.save(here.app, job)
+        card = here.app.models.get(job).value
+
+        assert (card.selected.round, card.selected.metric, card.selected.value) == (
+            1,
+            "accuracy",
+            0.9,
+        )
+        assert card.rounds == {} and card.app_rounds[2].evaluate == {"eval_acc": 0.8}
+
+    def test_without_the_metric_the_last_round_is_kept_unless_a_threshold_was_set(
+        self, here: World, job: str
+    ) -> None:
+        rounds = tuple(app_round(here.app, job, n, AppRound(train={"x": 1})) for n in (1, 2))
+        report_aggregator(here.app, aggregator_says(job, 2, Phase.DONE, rounds=rounds))
+        change_selection(here, job, "f1", at_least=0.0)
+        keep.select(here.app, job)
+        kept = here.app.jobs.get(job).value
+
+        assert kept.selected == Selection(round=2, metric="", value=0.0, threshold=0.0)
+        assert kept.outcome is None
+
+
+class Noting(MemoryProvider):
+    """Remembers what each site's machine was told of apps."""
+
+    told: ClassVar[dict[str, str]] = {}
+
+    def launch(self, job: str, spec: MachineSpec) -> Machine:
+        given = spec.environment
+        if "FEDSPAN_SITE" in given:
+            self.told[given["FEDSPAN_SITE"]] = given["FEDSPAN_ALLOW_APPS"]
+        return super().launch(job, spec)
+
+
+def change_selection(here: World, job: str, metric: str, at_least: float = 0.5) -> None:
+    """As if the job had been submitted so."""
+    wanted = SelectionSpec(metric=Metric(metric), at_least=at_least)
+
+    def changed(job: Job) -> Step:
+        given = job.spec.model_copy(update={"selection": wanted})
+        return Step(job.model_copy(update={"spec": given}))
+
+    change(here.app, job, changed)
+
+
+def app_round(app: App, job: str, number: int, told: AppRound) -> Round:
+    return a_round(app, job, number).model_copy(update={"metrics": None, "app": told})
+
+
+APP = {"app": "./app", "sha256": "0" * 64}
 
 
 class TestReports:

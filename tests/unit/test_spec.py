@@ -33,8 +33,21 @@ from tests.support.world import spec, spec_document
         ({"strategy": {"name": "fedprox", "proximalmu": 1}}, "did you mean 'proximal_mu'?"),
         ({"strategy": {"name": "qfedavg"}}, "needs the option 'client_learning_rate'"),
         ({"strategy": {"name": "fedavg", "fraction_train": 0}}, "fraction_train lies in (0, 1]"),
-        ({"model": {}}, "needs exactly one of `layers` and `file`"),
+        ({"model": {}}, "needs exactly one of `layers`, `file` and `app`"),
         ({"model": {"layers": []}}, "`layers` is empty"),
+        (
+            {"model": {"app": "./app"}, "strategy": {"name": "fedadam"}},
+            "strategy: is the app's own; leave it out",
+        ),
+        (
+            {"model": {"app": "./app"}, "training": {"batch_size": 8}},
+            "training: is the app's own; leave it out",
+        ),
+        ({"model": {"file": "m.pt2", "config": {"a": 1}}}, "is that of an `app`, and there is"),
+        (
+            {"model": {"app": "./app", "config": {"num-server-rounds": 3}}},
+            "config.num-server-rounds is the job's `rounds`",
+        ),
         ({"model": {"layers": [{"linaer": 3}]}}, "did you mean 'linear'?"),
         ({"model": {"layers": [{"linear": 2}], "file": "m.pt2"}}, "needs exactly one of"),
         ({"roundz": 3}, "roundz: unknown key; did you mean 'rounds'?"),
