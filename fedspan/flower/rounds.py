@@ -11,7 +11,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
 from fedspan.domain.reports import AggregatorManifest
-from fedspan.domain.rounds import Metrics, Participation, Status
+from fedspan.domain.rounds import AWAY, Metrics, Participation, Status
 from fedspan.domain.seeds import derive
 from fedspan.errors import ParticipantsMissing, TrainingFailed
 from fedspan.flower import strategies
@@ -92,7 +92,7 @@ def train(setting: Setting, strategy: FedAvg, number: int, flat: Flat) -> Flat:
     board, spec = setting.board, setting.manifest.spec
     connected = setting.connected()
     nodes = setting.chosen(connected, "train", number)
-    away = Participation(status=Status.FAILED, message="not connected")
+    away = Participation(status=Status.FAILED, message=AWAY)
     board.mark(set(spec.participants) - connected.keys(), away)
     board.mark(connected.keys() - nodes.keys(), Participation(status=Status.SKIPPED))
     record, config = arrays(Array(flat)), setting.task(number).record()

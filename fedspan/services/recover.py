@@ -8,6 +8,7 @@ from fedspan.app import App
 from fedspan.domain.events import Level
 from fedspan.domain.jobs import Job, JobState, cost_at, move, overrun
 from fedspan.domain.machines import Role
+from fedspan.services.billing import incarnation_row
 from fedspan.services.changes import Step, change, event
 from fedspan.services.ending import inventory, terminate
 from fedspan.services.linking import client_key, lost
@@ -53,4 +54,8 @@ def _next(app: App, job: Job, lost: int) -> Step:
     after = move(job, JobState.RECOVERING, app.now()).model_copy(
         update={"epoch": lost + 1, "aggregator": None, "spent": cost_at(job, app.now())}
     )
-    return Step(after, (event(app, job, "AggregatorLost", said, level=Level.WARNING),))
+    return Step(
+        after,
+        (event(app, job, "AggregatorLost", said, level=Level.WARNING),),
+        incarnation_row(app, job, app.now(), "AggregatorLost"),
+    )
