@@ -53,8 +53,9 @@ MOVES: Final[Mapping[JobState, frozenset[JobState]]] = {
     S.FAILED: frozenset(),
     S.CANCELLED: frozenset(),
 }
-LEAVING: Final = timedelta(seconds=60)
-"""Between the word that a job must end and the end of its machine: paid for like any other."""
+LEAVING: Final = timedelta(seconds=120)
+"""Until the machine of a job that must end is gone, though it be silent just then: paid for like
+any other."""
 ENDED: Final = frozenset(state for state, onward in MOVES.items() if not onward)
 del S
 
@@ -138,10 +139,10 @@ class Progress(Value):
 
 
 class Pace(Value):
-    """What the latest round took: what the next one is expected to."""
+    """What the next round is expected to take, by the latest."""
 
     seconds: NonNegativeFloat
-    traffic: MicroUsd = Field(description="micro-dollars for what it sent")
+    traffic: MicroUsd = Field(description="micro-dollars for what it sends")
 
 
 class Job(Value):

@@ -57,7 +57,8 @@ def with_traffic(app: App, job: Job, rounds: list[Round]) -> tuple[Job, tuple[Ch
     running = job.aggregator
     assert running is not None
     going = job.progress.round > job.rounds_done
-    if not rounds and not going:
+    fresh = job.pace is not None and not running.sent  # its next round may cost more than the last
+    if not rounds and not going and not fresh:
         quiet = {"begun": None, "traffic": running.settled}
         return job.model_copy(update={"aggregator": running.model_copy(update=quiet)}), ()
     rates, row = _rates(app, job)
@@ -71,12 +72,30 @@ def with_traffic(app: App, job: Job, rounds: list[Round]) -> tuple[Job, tuple[Ch
         traffic = rates.charge(rates.counted(sent, *reached, _model_bytes(job)))
     begun = (None if rounds else running.begun) or app.now()
     told = {"sent": sent, "settled": settled, "traffic": traffic, "begun": begun if going else None}
-    pace = job.pace
+    after = {"aggregator": running.model_copy(update=told), "pace": _pace(job, rounds, rates, sent)}
+    return job.model_copy(update=after), row
+
+
+def _pace(job: Job, rounds: list[Round], rates: Rates, sent: tuple[int, ...]) -> Pace | None:
+    """What the next round is expected to take: as long as the latest, and its messages at what
+    they cost after those `sent`. Before an aggregator's first round, everybody is sent them."""
     if rounds:
-        each = max(0, settled - running.settled) // len(rounds)
-        pace = Pace(seconds=rounds[-1].seconds, traffic=each)
-    after = running.model_copy(update=told)
-    return job.model_copy(update={"aggregator": after, "pace": pace}), row
+        latest = rounds[-1]
+        asked, replied = _reached(latest.participants)
+        size, seconds = latest.checkpoint.bytes, latest.seconds
+    elif job.pace is not None and not any(sent):
+        asked = replied = [*job.spec.participants]
+        size, seconds = _model_bytes(job), job.pace.seconds
+    else:
+        return job.pace
+    more = rates.charge(rates.counted(sent, asked, replied, size)) - rates.charge(sent)
+    return Pace(seconds=seconds, traffic=more)
+
+
+def _reached(people: Mapping[str, Participation]) -> tuple[list[str], list[str]]:
+    """Who was sent the model, and who sent it back."""
+    asked = [name for name, part in people.items() if part.asked]
+    return asked, [name for name in asked if people[name].status is Status.DONE]
 
 
 def _incarnation(job: Job, stopped: datetime, code: str) -> Incarnation:
@@ -100,12 +119,6 @@ def _incarnation(job: Job, stopped: datetime, code: str) -> Incarnation:
         bytes=_model_bytes(job),
         sent=running.sent,
     )
-
-
-def _reached(people: Mapping[str, Participation]) -> tuple[list[str], list[str]]:
-    """Who was sent the model, and who sent it back."""
-    asked = [name for name, part in people.items() if part.asked]
-    return asked, [name for name in asked if people[name].status is Status.DONE]
 
 
 def _model_bytes(job: Job) -> int:

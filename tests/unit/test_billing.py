@@ -320,7 +320,7 @@ class TestBudget:
         assert ended.cost == job_bill(here.app, job).total <= 750_000
 
     def test_what_fits_to_the_end_is_let_go_on(self, here: World) -> None:
-        enough = (2 * self.ROUND + HOURLY // 30 + 1) / 1e6  # and two minutes: boot, tear-down
+        enough = (2 * self.ROUND + HOURLY // 20 + 1) / 1e6  # and three minutes: boot, tear-down
         job = training(here, rounds=2, limits={"budget_usd": enough})
         done(here, job, 1)
         done(here, job, 2, phase=Phase.DONE)
@@ -340,6 +340,33 @@ class TestBudget:
 
         assert told(here)[-1][1] == "BudgetExceeded"
         assert 0.95 * 650_000 < end(here, job).cost <= 650_000
+
+    def test_the_last_free_gigabyte_is_no_measure_of_the_next_one(self, here: World) -> None:
+        used = {"placement": {"egress_used_gb": {"aws": 97}, "model_bytes": GB}}
+        job = training(here, limits={"budget_usd": 0.2}, **used)
+        done(here, job, 1)
+
+        assert found(here, job).cost < 20_000
+        assert told(here)[-1] == ("token", "BudgetExceeded")
+
+    def test_a_new_aggregator_sends_nothing_that_does_not_fit(self, here: World) -> None:
+        """Its first round may cost more than the last one of the aggregator it replaces."""
+        used = {"placement": {"egress_used_gb": {"aws": 94}, "model_bytes": GB}}
+        job = training(here, limits={"budget_usd": 0.2}, **used)
+        done(here, job, 1)
+        says(here, job, progress=in_round(2))
+        assert told(here)[-1] == ("token", "alive")
+        recover(here.app, job)
+        steps.place(here.app, job)
+        steps.launch(here.app, job)
+        rates = here.app.rates.get("000001", job).value
+        [flow] = rates.flows
+        dear = rates.model_copy(update={"flows": (flow.model_copy(update={"before": 500 * GB}),)})
+        here.app.store.write([here.app.rates.put(dear, "000002", job, expected=0)])
+        waits.await_ready(here.app, job, "token")
+        says(here, job, Phase.READY)
+
+        assert ("token", "BudgetExceeded") in told(here)
 
     def test_a_budget_below_the_quote_is_refused_with_both_figures(self, here: World) -> None:
         wanted = {"placement": {"model_bytes": GB, "egress_used_gb": {"aws": 500}}}
