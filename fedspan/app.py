@@ -8,10 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from fedspan.access import Tokens
+from fedspan.domain.bills import Incarnation
 from fedspan.domain.credentials import Credential, Sealed
 from fedspan.domain.events import Event
 from fedspan.domain.jobs import Job
 from fedspan.domain.models import Card
+from fedspan.domain.rates import Rates
 from fedspan.domain.rounds import Round
 from fedspan.domain.sites import Agent, Site
 from fedspan.domain.waits import Assignment, OpenJob, Submission, Wait
@@ -51,6 +53,14 @@ class App:
     @property
     def rounds(self) -> Table[Round]:
         return Table(self.store, "round", Round)
+
+    @property
+    def incarnations(self) -> Table[Incarnation]:
+        return Table(self.store, "incarnation", Incarnation)
+
+    @property
+    def rates(self) -> Table[Rates]:
+        return Table(self.store, "rates", Rates)
 
     @property
     def events(self) -> Table[Event]:

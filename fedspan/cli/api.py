@@ -12,6 +12,7 @@ from urllib.parse import quote
 import requests
 from pydantic import BaseModel, ValidationError
 
+from fedspan.domain.bills import Bill
 from fedspan.domain.credentials import Credential, Policy, Registration, revealed
 from fedspan.domain.events import Event
 from fedspan.domain.jobs import Job
@@ -142,6 +143,9 @@ class Api:
     def events(self, job: str) -> list[Event]:
         found = self._call("GET", f"/v1/jobs/{_part('job', job)}/events")["events"]
         return [_value(Event, one) for one in found]
+
+    def bill(self, job: str) -> Bill:
+        return _value(Bill, self._call("GET", f"/v1/jobs/{_part('job', job)}/bill"))
 
     def cancel(self, job: str) -> Job:
         return _value(Job, self._call("POST", f"/v1/jobs/{_part('job', job)}/cancel"))

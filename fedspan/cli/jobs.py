@@ -156,6 +156,17 @@ def events(ctx: typer.Context, id: Id) -> None:
 
 
 @app.command(cls=Command)
+def bill(ctx: typer.Context, id: Id) -> None:
+    """What a job cost, by cloud, round and participant; while it runs, so far."""
+    here = session(ctx)
+    with here.api() as api:
+        found = api.bill(id)
+    from fedspan.cli import render_bill
+
+    here.show(render_bill.document(found), *render_bill.tables(found))
+
+
+@app.command(cls=Command)
 def cancel(ctx: typer.Context, id: Id) -> None:
     """Ask for a job's end; its machines are taken down."""
     here = session(ctx)

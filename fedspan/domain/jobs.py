@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -11,6 +11,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from fedspan.domain.machines import Offer
 from fedspan.domain.placements import Candidate, PlacementAnswer
+from fedspan.domain.rates import hourly
 from fedspan.domain.rounds import Participation
 from fedspan.domain.selection import Selection
 from fedspan.domain.spec import JobSpec
@@ -52,6 +53,9 @@ MOVES: Final[Mapping[JobState, frozenset[JobState]]] = {
     S.FAILED: frozenset(),
     S.CANCELLED: frozenset(),
 }
+LEAVING: Final = timedelta(seconds=120)
+"""Until the machine of a job that must end is gone, though it be silent just then: paid for like
+any other."""
 ENDED: Final = frozenset(state for state, onward in MOVES.items() if not onward)
 del S
 
@@ -65,7 +69,9 @@ class Outcome(Value):
 
 
 class Aggregator(Value):
-    """The present incarnation of a job's aggregator, as far as it has told us."""
+    """The present incarnation of a job's aggregator, as far as it has told us. `begun` is when it
+    told of the round that is under way; `sent` are the bytes its complete rounds sent, by the
+    flows of its `Rates`; `traffic` is what all it sent costs, `settled` that of complete rounds."""
 
     epoch: PositiveInt
     offer: Offer
@@ -78,6 +84,10 @@ class Aggregator(Value):
     linked: tuple[Name, ...] = Field(default=(), description="participants it will let in")
     refused: str = Field(default="", description="class name of why its cloud started no machine")
     notice: Instant | None = Field(default=None, description="when its cloud takes it back")
+    begun: Instant | None = None
+    sent: tuple[NonNegativeInt, ...] = ()
+    traffic: MicroUsd = 0
+    settled: MicroUsd = 0
 
 
 class Leaving(Value):
@@ -139,6 +149,13 @@ class Progress(Value):
     participants: dict[Name, Participation] = Field(default_factory=dict)
 
 
+class Pace(Value):
+    """What the next round is expected to take, by the latest."""
+
+    seconds: NonNegativeFloat
+    traffic: MicroUsd = Field(description="micro-dollars for what it sends")
+
+
 class Job(Value):
     """What is known of a job. `epoch` counts the incarnations of its aggregator, `attempt`
     the executions of its state machine, `phases` the seconds spent in each state so far."""
@@ -165,6 +182,8 @@ class Job(Value):
     teardowns: NonNegativeInt = 0
     spent: MicroUsd = Field(default=0, description="on earlier incarnations of the aggregator")
     cost: MicroUsd = 0
+    pace: Pace | None = None
+    warned: bool = Field(default=False, description="that its budget is nearly used up")
     phases: dict[str, NonNegativeFloat] = Field(default_factory=dict)
 
     @property
@@ -192,14 +211,21 @@ def move(job: Job, to: JobState, now: datetime) -> Job:
     return job.model_copy(update={"state": to, "since": now, "phases": phases})
 
 
+def address_price(job: Job) -> int:
+    """Micro-dollars an hour for the public address of its aggregator."""
+    taken = job.placement.candidate if job.placement else None
+    return round(taken.address_usd_hour * 1_000_000) if taken else 0
+
+
 def cost_at(job: Job, now: datetime) -> int:
-    """Micro-dollars for the aggregator's machines until `now`."""
+    """Micro-dollars for the aggregator's machines, their addresses and what they sent, until
+    `now`."""
     running = job.aggregator
     if running is None or running.launched is None:
         return job.spent
-    until = running.stopped or now
-    hours = max(0.0, (until - running.launched).total_seconds()) / 3600
-    return job.spent + round(running.offer.price * hours)
+    lasted = (running.stopped or now) - running.launched
+    hourly_prices = (running.offer.price, address_price(job))
+    return job.spent + sum(hourly(one, lasted) for one in hourly_prices) + running.traffic
 
 
 def seconds_left(job: Job, now: datetime) -> float:
@@ -219,9 +245,11 @@ def overrun(job: Job, now: datetime) -> JobError | None:
             f"not done within {limits.deadline:g} s; {job.rounds_done} of {job.spec.rounds} "
             "rounds are kept as checkpoints; allow more in limits.deadline"
         )
-    if limits.budget_usd is not None and cost_at(job, now) >= limits.budget_usd * 1_000_000:
+    budget = limits.budget_usd if job.rounds_done < job.spec.rounds else None
+    if budget is not None and cost_at(job, now + LEAVING) >= budget * 1_000_000:
         return BudgetExceeded(
-            f"the cost reached the budget of ${limits.budget_usd:g}; {job.rounds_done} of "
+            f"the cost is ${cost_at(job, now) / 1_000_000:.6g} and reaches the budget of "
+            f"${budget:g} by the time its machine is gone; {job.rounds_done} of "
             f"{job.spec.rounds} rounds are kept as checkpoints; allow more in limits.budget_usd"
         )
     return None

@@ -173,6 +173,7 @@ class Candidate(Value):
     gco2: float | None = Field(description="grams for the machine; null: unknown")
     score: float
     price_usd_hour: NonNegativeFloat
+    address_usd_hour: NonNegativeFloat = 0.0
     price_date: date
     price_basis: str = Field(description="list, derived or estimate")
     price_source: str = ""

@@ -19,6 +19,10 @@ class Status(StrEnum):
     SKIPPED = "skipped"
 
 
+AWAY: Final = "not connected"
+"""Why a participant failed that nothing was sent to."""
+
+
 class Participation(Value):
     """What one participant did in one round. `seconds` is its training time."""
 
@@ -27,6 +31,12 @@ class Participation(Value):
     seconds: NonNegativeFloat = 0.0
     loss: float | None = None
     message: str = ""
+
+    @property
+    def asked(self) -> bool:
+        """Whether the model was sent to it."""
+        failed = self.status is Status.FAILED and self.message != AWAY
+        return failed or self.status in (Status.TRAINING, Status.DONE)
 
 
 class ClassMetrics(Value):

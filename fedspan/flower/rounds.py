@@ -12,7 +12,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
 from fedspan.domain.reports import AggregatorManifest
-from fedspan.domain.rounds import Metrics, Participation, Status
+from fedspan.domain.rounds import AWAY, Metrics, Participation, Status
 from fedspan.domain.seeds import derive
 from fedspan.errors import ParticipantsMissing, TrainingFailed
 from fedspan.flower import strategies
@@ -99,7 +99,7 @@ class Asked:
     gathered: strategies.Gathering
 
 
-AWAY: Final = Participation(status=Status.FAILED, message="not connected")
+ABSENT: Final = Participation(status=Status.FAILED, message=AWAY)
 
 
 def opened(setting: Setting, number: int, like: Flat) -> Asked:
@@ -107,7 +107,7 @@ def opened(setting: Setting, number: int, like: Flat) -> Asked:
     board, spec = setting.board, setting.manifest.spec
     connected = setting.connected()
     nodes = setting.chosen(connected, "train", number)
-    board.mark(set(spec.participants) - connected.keys(), AWAY)
+    board.mark(set(spec.participants) - connected.keys(), ABSENT)
     board.mark(connected.keys() - nodes.keys(), Participation(status=Status.SKIPPED))
     return Asked(tuple(nodes), nodes, setting.gathering(tuple(nodes), like))
 
@@ -132,7 +132,7 @@ def reopened(
     board.people |= partial.people
     for absent in [one for one in due if one not in nodes]:
         gathered.skip(absent)
-        board.mark([absent], AWAY)
+        board.mark([absent], ABSENT)
     return Asked(partial.order, nodes, gathered)
 
 

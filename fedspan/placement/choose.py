@@ -294,6 +294,7 @@ def _candidate(
         gco2=_grams(on, row, float(found.seconds[row])),
         score=round(float(ranking.score[row]) if score is None else score, 6),
         price_usd_hour=float(table.price[row]) / 1e6,
+        address_usd_hour=float(table.address[row]) / 1e6,
         price_date=dated,
         price_basis=BASES[int(prices.basis[priced])],
         price_source=prices.source[priced],

@@ -43,7 +43,7 @@ def delete(app: App, job_id: str) -> None:
 
 
 def _rows(app: App, job_id: str) -> Iterator[Change]:
-    for table in (app.rounds, app.events):
+    for table in (app.rounds, app.events, app.incarnations, app.rates):
         yield from (table.delete(id, job_id) for id in table.ids(job_id))
 
 

@@ -17,6 +17,7 @@ from fedspan.domain.machines import Machine, Role
 from fedspan.domain.recovery import last_words
 from fedspan.errors import ProviderError, tree
 from fedspan.services.asking import at_once
+from fedspan.services.billing import bill_of, incarnation_row
 from fedspan.services.changes import Step, change, event, write_all
 from fedspan.services.linking import client_key, cloud_of
 from fedspan.stores.base import Change
@@ -210,7 +211,9 @@ def _stopped(app: App, job: Job) -> Step:
         return Step(job)
     aggregator = job.aggregator.model_copy(update={"stopped": app.now()})
     after = job.model_copy(update={"aggregator": aggregator})
-    return Step(after.model_copy(update={"cost": cost_at(after, app.now())}))
+    code = job.outcome.code if job.outcome else ""
+    row = incarnation_row(app, job, app.now(), code)
+    return Step(after.model_copy(update={"cost": cost_at(after, app.now())}), also=row)
 
 
 def _warn_left(app: App, job: Job, left: Inventory) -> None:
@@ -230,10 +233,13 @@ def finish(app: App, job_id: str) -> dict[str, object]:
 def _finished(app: App, job: Job) -> Step:
     if job.ended:
         return Step(job)
-    job = _stopped(app, job).job  # what cannot be seen to be gone is settled all the same
+    settled = _stopped(app, job)  # what cannot be seen to be gone is settled all the same
+    job = settled.job
     outcome = job.outcome or Outcome(
         state=JobState.FAILED, code="FedspanError", message="ended without an outcome"
     )
-    after = move(job, outcome.state, app.now()).model_copy(update={"outcome": outcome})
+    cost = bill_of(app, job).total
+    told = {"outcome": outcome, "cost": cost}
+    after = move(job, outcome.state, app.now()).model_copy(update=told)
     message = f"{outcome.state.value}: {outcome.message or outcome.code}"
-    return Step(after, (event(app, job, "JobEnded", message),))
+    return Step(after, (event(app, job, "JobEnded", message),), settled.also)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -36,6 +36,9 @@ from fedspan.providers.base import Provider
 from fedspan.services import books
 from fedspan.services.asking import at_once
 from fedspan.services.examine import out_of_reach, program_key
+
+if TYPE_CHECKING:
+    from fedspan.placement.book import Book
 
 log = structlog.get_logger()
 SHOWN: Final = 10
@@ -273,6 +276,12 @@ def _somewhere(site: Site) -> Participant:
             f"participants: site {NOWHERE.format(site.name)} (fedspan site add, site measure)"
         )
     return participant
+
+
+def participants_of(app: App, spec: JobSpec, book: Book) -> list[Participant]:
+    """A job's participants, as far as the places they tell are known."""
+    sites = _sites(app, spec.participants).values()
+    return [_beside(site, book.regions.index) for site in sites]
 
 
 def _beside(site: Site, regions: Container[str]) -> Participant:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from fedspan.app import App
 from fedspan.domain.events import Level
-from fedspan.domain.jobs import Job, JobState, Leaving, Loss, cost_at, move, overrun
+from fedspan.domain.jobs import Aggregator, Job, JobState, Leaving, Loss, cost_at, move, overrun
 from fedspan.domain.machines import Machine, MachineState, Role
 from fedspan.domain.recovery import KEPT_LOSSES, hopeless, last_words, pause_seconds, reason
 from fedspan.errors import (
@@ -20,6 +20,7 @@ from fedspan.errors import (
     SpotNotice,
     tree,
 )
+from fedspan.services.billing import incarnation_row
 from fedspan.services.changes import Step, change, event
 from fedspan.services.ending import LOST, inventory, terminate
 from fedspan.services.linking import client_key, lost
@@ -87,26 +88,32 @@ def _next(app: App, job: Job, epoch: int, code: str) -> Step:
         return Step(job)
     if job.state not in LOSABLE:
         return Step(job)
-    aggregator, now = job.aggregator, app.now()
-    loss = Loss(
-        epoch=epoch,
+    now, aggregator = app.now(), job.aggregator
+    loss = _loss(job, aggregator, code, now)
+    job = job.model_copy(update={"losses": (*job.losses, loss)[-KEPT_LOSSES:]})
+    if hopeless(job):
+        return Step(job, (event(app, job, code, last_words(job, loss), level=Level.ERROR),))
+    stays = aggregator.notice if code == SpotNotice.__name__ else None
+    until = max(now, stays or now)
+    after = move(job, JobState.RECOVERING, now).model_copy(
+        update={
+            "epoch": epoch + 1,
+            "aggregator": None,
+            "spent": cost_at(job, until),
+            "leaving": Leaving(epoch=epoch, until=until) if stays else None,
+        }
+    )
+    said = f"aggregator {epoch} is lost, {reason(loss)}; going on after round {job.rounds_done}"
+    told = event(app, job, code, said, level=Level.WARNING)
+    return Step(after, (told,), incarnation_row(app, job, until, code))
+
+
+def _loss(job: Job, aggregator: Aggregator, code: str, now: datetime) -> Loss:
+    return Loss(
+        epoch=job.epoch,
         code=code,
         cause=aggregator.refused,
         offer=aggregator.offer,
         at=now,
         rounds_done=job.rounds_done,
     )
-    job = job.model_copy(update={"losses": (*job.losses, loss)[-KEPT_LOSSES:]})
-    if hopeless(job):
-        return Step(job, (event(app, job, code, last_words(job, loss), level=Level.ERROR),))
-    stays = aggregator.notice if code == SpotNotice.__name__ else None
-    after = move(job, JobState.RECOVERING, now).model_copy(
-        update={
-            "epoch": epoch + 1,
-            "aggregator": None,
-            "spent": cost_at(job, now),
-            "leaving": Leaving(epoch=epoch, until=stays) if stays else None,
-        }
-    )
-    said = f"aggregator {epoch} is lost, {reason(loss)}; going on after round {job.rounds_done}"
-    return Step(after, (event(app, job, code, said, level=Level.WARNING),))

@@ -9,6 +9,7 @@ from typing import Any, Final
 import structlog
 
 from fedspan.app import App
+from fedspan.domain.budgets import next_round, warning
 from fedspan.domain.events import Event, Level
 from fedspan.domain.jobs import Job, JobState, cost_at, overrun
 from fedspan.domain.reports import (
@@ -37,6 +38,7 @@ from fedspan.errors import (
     tree,
 )
 from fedspan.services import waits
+from fedspan.services.billing import with_traffic
 from fedspan.services.changes import Step, change, event
 from fedspan.services.examine import upload_key
 from fedspan.services.linking import chosen, lost
@@ -89,7 +91,7 @@ def _trouble(app: App, job: Job, report: AggregatorReport) -> FedspanError | Non
             f"the aggregator says it is done, but only {job.rounds_done} of {job.spec.rounds} "
             "rounds are complete"
         )
-    return overrun(job, app.now())
+    return overrun(job, app.now()) or next_round(job, app.now())
 
 
 def _unreachable(
@@ -139,10 +141,14 @@ def _taken(app: App, job: Job, report: AggregatorReport) -> Step:
             "aggregator": aggregator,
             "progress": report.progress,
             "rounds_done": job.rounds_done + len(done),
-            "cost": cost_at(job, now),
         }
     )
-    return Step(after, tuple(_told(app, job, after, report, done)), tuple(_rows(app, done)))
+    after, rates = with_traffic(app, after, done)
+    events, nearly = tuple(_told(app, job, after, report, done)), warning(after, now)
+    if nearly:
+        events += (event(app, after, "BudgetWarning", nearly, level=Level.WARNING),)
+    spent = {"cost": cost_at(after, now), "warned": job.warned or bool(nearly)}
+    return Step(after.model_copy(update=spent), events, (*_rows(app, done), *rates))
 
 
 def _own(job: Job, rounds: Sequence[Round]) -> None:

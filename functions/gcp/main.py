@@ -7,8 +7,8 @@ entry point         what it answers                                     what its
 `check_credential`  who a credential is and what it may do              nothing
 `machines`          the four methods of a provider, for the provider    Compute Engine, as
                     `remote` of a control plane elsewhere               ``credential policy gcp``
-`metadata`          jobs, rounds, events and models on Firestore, to    Firestore, to read
-                    read
+`metadata`          jobs, rounds, events, bills and models on           Firestore, to read
+                    Firestore, to read
 `sweep`             what nobody wants is removed; by Cloud Scheduler    both, to write
 =================== =================================================== =========================
 
@@ -49,6 +49,7 @@ from fedspan.edge import (
 from fedspan.errors import NotFound
 from fedspan.providers.base import Provider
 from fedspan.services import reading
+from fedspan.services.billing import job_bill
 from fedspan.services.placements import SHOWN, score
 from fedspan.services.sweep import clear
 from fedspan.wiring import app_on_gcp
@@ -174,8 +175,9 @@ MACHINES: Final[dict[str, Entry]] = {
 
 @answered("GET")
 def metadata(request: Request) -> object:
-    """``/jobs``, ``/jobs/ID``, its ``/rounds`` and ``/events``, ``/models``, ``/models/ID``: what
-    ``/v1/...`` answers on AWS. To read only: a control plane writes to its store itself."""
+    """``/jobs``, ``/jobs/ID``, its ``/rounds``, ``/events`` and ``/bill``, ``/models``,
+    ``/models/ID``: what ``/v1/...`` answers on AWS. To read only: a control plane writes to its
+    store itself."""
     made, limit = app_on_gcp(), request.args.get("limit")
     most = whole_number("limit", limit, reading.LISTED, reading.MOST_LISTED)
     match request.path.strip("/").split("/"):
@@ -187,6 +189,8 @@ def metadata(request: Request) -> object:
             return reading.rounds(made, id)
         case ["jobs", id, "events"]:
             return reading.events(made, id)
+        case ["jobs", id, "bill"]:
+            return job_bill(made, id)
         case ["models"]:
             return reading.models(made, limit=most)
         case ["models", id]:

@@ -26,15 +26,11 @@ def test_a_new_home_is_empty(cli, command):
 
 
 def test_the_past_is_read_as_it_was(cli, home, id):
+    asked = [f"{one} {id}" for one in ("job show", "job events", "job bill", "model show")]
+    asked.append("job list")
     with serving(home):
-        before = [
-            cli(*one.split(), "--json").document
-            for one in (f"job show {id}", f"job events {id}", "job list", f"model show {id}")
-        ]
-    after = [
-        cli(*one.split(), "--json").document
-        for one in (f"job show {id}", f"job events {id}", "job list", f"model show {id}")
-    ]
+        before = [cli(*one.split(), "--json").document for one in asked]
+    after = [cli(*one.split(), "--json").document for one in asked]
 
     assert before == after
 

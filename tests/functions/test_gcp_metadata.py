@@ -66,6 +66,13 @@ def test_jobs_rounds_and_events_are_read(call: Call, on_google: World, job: str)
     assert [Event.model_validate(one).level for one in events] == [Level.INFO]
 
 
+def test_a_bill_is_read(call: Call, on_google: World, job: str) -> None:
+    answer = call("metadata", "GET", f"/jobs/{job}/bill").json
+
+    assert (answer["job"], answer["settled"], answer["total"]) == (job, False, 0)
+    assert call("metadata", "GET", "/jobs/none/bill").status_code == 404
+
+
 def test_pages_follow_each_other(call: Call, on_google: World, job: str) -> None:
     other = submit(on_google.app, spec()).id
     [newest] = call("metadata", "GET", "/jobs?limit=1").json["jobs"]

@@ -94,6 +94,21 @@ def test_a_job_is_submitted_listed_shown_cancelled(api: Api) -> None:
     assert (refused.status_code, refused.json()["type"]) == (409, "Conflict")
 
 
+def test_a_viewer_reads_a_bill(api: Api) -> None:
+    app = api.world.app
+    job = submit(app, spec()).id
+    for step in (steps.check, steps.place, steps.launch):
+        step(app, job)
+    api.world.clock.tick(3600)
+    answer = api.call("GET", f"/v1/jobs/{job}/bill", who=VIEWER).json()
+    nobody = api.call("GET", "/v1/jobs/none/bill", who=VIEWER)
+
+    assert (answer["job"], answer["settled"], answer["incarnations"]) == (job, False, 1)
+    assert answer["total"] == answer["clouds"]["local"]["machine"] == 100_000
+    assert answer["overhead"]["machine"] == 100_000
+    assert (nobody.status_code, nobody.json()["type"]) == (404, "NotFound")
+
+
 def waiting(api: Api) -> str:
     """A job that waits for a person."""
     app = api.world.app
@@ -266,7 +281,8 @@ def test_a_body_beyond_the_gateways_limit_is_not_read(api: Api, length: str) -> 
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/jobs", "/v1/models", "/v1/sites", "/v1/jobs/x", "/v1/jobs/x/rounds"]
+    "path",
+    ["/v1/jobs", "/v1/models", "/v1/sites", "/v1/jobs/x", "/v1/jobs/x/rounds", "/v1/jobs/x/bill"],
 )
 def test_without_a_token_nothing_opens(api: Api, path: str) -> None:
     assert api.call("GET", path).status_code == 401

@@ -30,6 +30,7 @@ from fedspan.edge import LONGEST_QUESTION, MOST_SHOWN
 from fedspan.errors import InvalidRequest, NotFound
 from fedspan.services import reading
 from fedspan.services.approve import approve
+from fedspan.services.billing import job_bill
 from fedspan.services.cancel import cancel, delete, delete_model
 from fedspan.services.measure import answer, ask, measurement
 from fedspan.services.placements import SHOWN, score
@@ -129,6 +130,12 @@ def get_rounds(job_id: str) -> dict[str, Any]:
 @answered
 def get_events(job_id: str) -> dict[str, Any]:
     return reading.events(person(CallerRole.VIEWER), job_id)
+
+
+@routes.route("/v1/jobs/{job_id}/bill", methods=["GET"])
+@answered
+def get_bill(job_id: str) -> dict[str, Any]:
+    return dumped(job_bill(person(CallerRole.VIEWER), job_id))
 
 
 @routes.route("/v1/models", methods=["GET"])

@@ -1,0 +1,162 @@
+"""What is kept of a job's aggregators, so that its bill is right however many were lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+import structlog
+
+from fedspan.app import App
+from fedspan.domain.bills import Bill, Incarnation, bill
+from fedspan.domain.jobs import Job, Pace, address_price
+from fedspan.domain.rates import Rates
+from fedspan.domain.rounds import Participation, Round, Status
+from fedspan.errors import FedspanError
+from fedspan.stores.base import Change
+
+log = structlog.get_logger()
+KEPT: Final = "SpotNotice"
+"""A machine that was told to leave kept the replies it had: nobody is asked again for them, and
+the round that is completed with them counts them."""
+
+
+def incarnation_row(app: App, job: Job, stopped: datetime, code: str) -> tuple[Change, ...]:
+    """What is written with the end of a job's present aggregator, `code` being why it ended.
+    Nothing where there is none, or where that was written."""
+    if job.aggregator is None or job.aggregator.stopped is not None:
+        return ()
+    row = _incarnation(job, stopped, code)
+    return (app.incarnations.put(row, _row(row.epoch), job.id, expected=0),)
+
+
+def job_bill(app: App, job_id: str) -> Bill:
+    """What the job has cost until now, or in all when it has ended.
+
+    Raises:
+        NotFound: no such job.
+    """
+    return bill_of(app, app.jobs.get(job_id).value)
+
+
+def bill_of(app: App, job: Job) -> Bill:
+    known = {one.epoch: one for _, one in app.incarnations.all(job.id)}
+    if job.aggregator is not None and job.aggregator.epoch not in known:
+        stopped = job.aggregator.stopped or app.now()
+        known[job.aggregator.epoch] = _incarnation(job, stopped, "")
+    rates = dict(app.rates.all(job.id))
+    paired = [(one, rates.get(_row(one.epoch), Rates())) for one in known.values()]
+    rounds = (one for _, one in app.rounds.all(job.id))
+    return bill(job.id, paired, rounds, settled=job.ended)
+
+
+def with_traffic(app: App, job: Job, rounds: list[Round]) -> tuple[Job, tuple[Change, ...]]:
+    """`job`, whose aggregator has just reported, with what its traffic costs and since when its
+    round is under way, and what is written with it; `rounds` are those that were reported."""
+    running = job.aggregator
+    assert running is not None
+    going = job.progress.round > job.rounds_done
+    fresh = job.pace is not None and not running.sent  # its next round may cost more than the last
+    if not rounds and not going and not fresh:
+        quiet = {"begun": None, "traffic": running.settled}
+        return job.model_copy(update={"aggregator": running.model_copy(update=quiet)}), ()
+    rates, row = _rates(app, job)
+    sent = running.sent or rates.counted((), (), (), 0)
+    for one in rounds:
+        if one.epoch == job.epoch:
+            sent = rates.counted(sent, *_reached(one.participants), one.checkpoint.bytes)
+    settled = traffic = rates.charge(sent)
+    if going:
+        reached = _reached(job.progress.participants)
+        traffic = rates.charge(rates.counted(sent, *reached, _model_bytes(job)))
+    begun = (None if rounds else running.begun) or app.now()
+    told = {"sent": sent, "settled": settled, "traffic": traffic, "begun": begun if going else None}
+    after = {"aggregator": running.model_copy(update=told), "pace": _pace(job, rounds, rates, sent)}
+    return job.model_copy(update=after), row
+
+
+def _pace(job: Job, rounds: list[Round], rates: Rates, sent: tuple[int, ...]) -> Pace | None:
+    """What the next round is expected to take: as long as the latest, and its messages at what
+    they cost after those `sent`. Before an aggregator's first round, everybody is sent them."""
+    if rounds:
+        latest = rounds[-1]
+        asked, replied = _reached(latest.participants)
+        size, seconds = latest.checkpoint.bytes, latest.seconds
+    elif job.pace is not None and not any(sent):
+        asked = replied = [*job.spec.participants]
+        size, seconds = _model_bytes(job), job.pace.seconds
+    else:
+        return job.pace
+    more = rates.charge(rates.counted(sent, asked, replied, size)) - rates.charge(sent)
+    return Pace(seconds=seconds, traffic=more)
+
+
+def _reached(people: Mapping[str, Participation]) -> tuple[list[str], list[str]]:
+    """Who was sent the model, and who sent it back."""
+    asked = [name for name, part in people.items() if part.asked]
+    return asked, [name for name in asked if people[name].status is Status.DONE]
+
+
+def _incarnation(job: Job, stopped: datetime, code: str) -> Incarnation:
+    running = job.aggregator
+    assert running is not None
+    begun = running.begun
+    asked, replied = _reached(job.progress.participants) if begun else ([], [])
+    if code == KEPT:
+        asked, replied = [name for name in asked if name not in replied], []
+    return Incarnation(
+        epoch=running.epoch,
+        offer=running.offer,
+        address=address_price(job),
+        launched=running.launched,
+        stopped=stopped,
+        code=code,
+        begun=begun,
+        round=job.progress.round if begun else 0,
+        asked=tuple(sorted(asked)),
+        replied=tuple(sorted(replied)),
+        bytes=_model_bytes(job),
+        sent=running.sent,
+    )
+
+
+def _model_bytes(job: Job) -> int:
+    return job.placement.answer.model_bytes if job.placement else 0
+
+
+def _rates(app: App, job: Job) -> tuple[Rates, tuple[Change, ...]]:
+    """How this incarnation's traffic is billed, and the row to be written where it is not: read
+    from the book once, so that a newer one changes no bill. A job is not lost because the book
+    cannot be read; its traffic then counts as nothing until it can."""
+    found = app.rates.find(_row(job.epoch), job.id)
+    if found is not None:
+        return found.value, ()
+    try:
+        made = _from_book(app, job)
+    except FedspanError as exc:
+        error = f"{type(exc).__name__}: {exc}"
+        log.warning("RatesUnknown", job=job.id, epoch=job.epoch, error=error)
+        return Rates(), ()
+    return made, (app.rates.put(made, _row(job.epoch), job.id, expected=0),)
+
+
+def _from_book(app: App, job: Job) -> Rates:
+    from fedspan.placement.rates import earlier, rates  # NumPy loads where the book is read
+    from fedspan.services import books
+    from fedspan.services.placements import participants_of
+
+    assert job.aggregator is not None
+    book, before = books.current(app), dict(app.rates.all(job.id))
+    sent = [(before[id], one.sent) for id, one in app.incarnations.all(job.id) if id in before]
+    return rates(
+        book,
+        job.aggregator.offer,
+        participants_of(app, job.spec, book),
+        used_gb=job.spec.placement.egress_used_gb,
+        earlier=earlier(sent),
+    )
+
+
+def _row(epoch: int) -> str:
+    return f"{epoch:06d}"
