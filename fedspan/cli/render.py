@@ -159,9 +159,17 @@ def _facts(report: Report) -> Iterable[tuple[str, RenderableType]]:
         yield "Model", f"{job.model}, deleted since"
     if job.phases:
         yield "Phases", " · ".join(f"{name} {took:.1f} s" for name, took in job.phases.items())
+    if job.losses:
+        yield "Lost", plain(_losses(job))
     yield "Cost", dollars(job.cost)
     if job.ended:
         yield "Left over", _left(report)
+
+
+def _losses(job: Job) -> str:
+    """Of the aggregators, by epoch."""
+    named = ", ".join(f"{one.epoch}: {one.code}" for one in job.losses)
+    return f"{job.epoch - 1} aggregators and went on ({named})"
 
 
 def _left(report: Report) -> Text:

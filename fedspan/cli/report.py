@@ -57,6 +57,7 @@ def document(report: Report) -> dict[str, Any]:
         else None,
         "phases": job.phases,
         "cost_usd": job.cost / 1_000_000,
+        "lost": [one.model_dump(mode="json") for one in job.losses],
         "left_over": {
             "processes": len(report.left.processes),
             "directories": len(report.left.directories),

@@ -76,14 +76,25 @@ class Aggregator(Value):
     address: str | None = Field(default=None, description="host:port of its Fleet API")
     certificate: str | None = Field(default=None, description="PEM of the CA that signed it")
     linked: tuple[Name, ...] = Field(default=(), description="participants it will let in")
+    refused: str = Field(default="", description="class name of why its cloud started no machine")
+    notice: Instant | None = Field(default=None, description="when its cloud takes it back")
+
+
+class Leaving(Value):
+    """A replaced incarnation whose machine may stay until `until`: it keeps what it has of its
+    round."""
+
+    epoch: PositiveInt
+    until: Instant
 
 
 class Loss(Value):
     """An incarnation of the aggregator that could not go on: `code` is a class name of our error
-    tree, `rounds_done` what the job had by then."""
+    tree, `cause` that of a cloud's refusal, `rounds_done` what the job had by then."""
 
     epoch: PositiveInt
     code: str
+    cause: str = ""
     offer: Offer
     at: Instant
     rounds_done: NonNegativeInt
@@ -150,6 +161,7 @@ class Job(Value):
     outcome: Outcome | None = None
     cancel_requested: bool = False
     losses: tuple[Loss, ...] = Field(default=(), description="the latest, oldest first")
+    leaving: Leaving | None = None
     teardowns: NonNegativeInt = 0
     spent: MicroUsd = Field(default=0, description="on earlier incarnations of the aggregator")
     cost: MicroUsd = 0

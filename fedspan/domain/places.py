@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from fedspan.domain.machines import Offer
 from fedspan.domain.placements import Candidate
 from fedspan.domain.spec import Purchase
 
@@ -20,9 +21,17 @@ def where(candidate: Candidate) -> str:
     """A place and its machine, in words."""
     how = "spot" if candidate.purchase is Purchase.SPOT else "on demand"
     words = (candidate.machine_type, how, candidate.network_tier)
-    place = f"{candidate.provider} {candidate.region}"
-    if candidate.place == HERE:
-        place = THIS_COMPUTER
+    return _spoken(candidate.provider, candidate.region, words)
+
+
+def offered(offer: Offer) -> str:
+    """As `where`, of an offer."""
+    words = (offer.machine_type, "spot" if offer.spot else "on demand", offer.network_tier)
+    return _spoken(offer.provider, offer.region, words)
+
+
+def _spoken(provider: str, region: str, words: tuple[str, ...]) -> str:
+    place = THIS_COMPUTER if f"{provider}:{region}" == HERE else f"{provider} {region}"
     return f"{place} ({', '.join(filter(None, words))})"
 
 

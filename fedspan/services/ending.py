@@ -14,6 +14,7 @@ from fedspan.app import App
 from fedspan.domain.events import Level
 from fedspan.domain.jobs import Job, JobState, Outcome, cost_at, move, overrun
 from fedspan.domain.machines import Machine, Role
+from fedspan.domain.recovery import last_words
 from fedspan.errors import ProviderError, tree
 from fedspan.services.asking import at_once
 from fedspan.services.changes import Step, change, event, write_all
@@ -47,7 +48,7 @@ def outcome_of(error: Mapping[str, Any]) -> Outcome:
     if name in LOST:
         return Outcome(
             state=JobState.FAILED,
-            code="AggregatorLost",
+            code="HeartbeatMissed",
             message=cause or "the aggregator did not speak in time",
         )
     if name == "JobCancelled":
@@ -59,11 +60,13 @@ def outcome_of(error: Mapping[str, Any]) -> Outcome:
 def _given_up(app: App, job: Job, outcome: Outcome) -> Step:
     if job.outcome is not None:
         return Step(job)
-    passed = overrun(job, app.now())
+    passed, last = overrun(job, app.now()), job.losses[-1] if job.losses else None
     if job.cancel_requested:
         outcome = outcome_of({"Error": "JobCancelled"})
     elif passed is not None:
         outcome = outcome_of({"Error": type(passed).__name__, "Cause": str(passed)})
+    elif last is not None and last.epoch == job.epoch:
+        outcome = outcome_of({"Error": last.code, "Cause": last_words(job, last)})
     level = Level.WARNING if outcome.state is JobState.CANCELLED else Level.ERROR
     return Step(
         job.model_copy(update={"outcome": outcome}),

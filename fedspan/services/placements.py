@@ -21,9 +21,17 @@ from fedspan.domain.placements import (
     PlacementAnswer,
     PlacementQuestion,
 )
+from fedspan.domain.recovery import worth_trying
 from fedspan.domain.sites import Site, SiteKind
 from fedspan.domain.spec import JobSpec, Limits, Need, Purchase
-from fedspan.errors import InvalidRequest, NoCapacity, ProviderError
+from fedspan.errors import (
+    BudgetExceeded,
+    DeadlineExceeded,
+    InvalidRequest,
+    JobError,
+    NoCapacity,
+    ProviderError,
+)
 from fedspan.providers.base import Provider
 from fedspan.services import books
 from fedspan.services.asking import at_once
@@ -34,6 +42,11 @@ SHOWN: Final = 10
 BYTES_PER_PARAMETER: Final = 4
 NO_DEADLINE_S: Final = 1e12
 """What nothing that ends takes."""
+OF_LIMITS: Final[dict[str, type[JobError]]] = {
+    "limits.deadline": DeadlineExceeded,
+    "limits.budget_usd": BudgetExceeded,
+}
+"""What a job that has begun ends with when no place fits what is left of them."""
 ANY: Final = Need(vcpus=1, memory_mib=1)
 
 
@@ -70,11 +83,11 @@ def score(
 
 def place_job(app: App, job: Job) -> PlacementAnswer:
     """The places that this installation's providers offer for a job's aggregator, with what is
-    left of its rounds, deadline and budget.
+    left of its rounds, deadline and budget, and without those where it was lost lately.
 
     Raises:
         NoCapacity: none fits; says what conflicts.
-        DeadlineExceeded, BudgetExceeded: nothing is left.
+        DeadlineExceeded, BudgetExceeded: nothing is left, or too little for any place.
     """
     passed = overrun(job, app.now())
     if passed is not None:
@@ -84,14 +97,20 @@ def place_job(app: App, job: Job) -> PlacementAnswer:
         raise NoCapacity(
             "no provider offers any machine just now; try again later" + passed_over(app)
         )
-    return _among_offers(
+    answer = _among_offers(
         app,
         job.spec,
-        offers,
+        worth_trying(job, offers, app.now()),
         rounds=max(1, job.spec.rounds - job.rounds_done),
         seconds=seconds_left(job, app.now()),
         spent=job.spent,
     )
+    if answer.conflict is not None and job.losses:
+        kinds = [
+            OF_LIMITS[one.constraint] for one in answer.conflict if one.constraint in OF_LIMITS
+        ]
+        raise next(iter(kinds), NoCapacity)(answer.explanation + passed_over(app))
+    return _found(app, answer)
 
 
 def check_place(app: App, spec: JobSpec) -> None:
@@ -107,7 +126,7 @@ def check_place(app: App, spec: JobSpec) -> None:
         return
     if offers:
         seconds = spec.limits.deadline
-        _among_offers(app, spec, offers, rounds=spec.rounds, seconds=seconds, spent=0)
+        _found(app, _among_offers(app, spec, offers, rounds=spec.rounds, seconds=seconds, spent=0))
 
 
 def _among_offers(
@@ -127,7 +146,7 @@ def _among_offers(
     here = any(place_of(one) not in book.regions.index for one in offers)
     question = question_of(spec)
     limits = _limits_left(spec, sites, seconds, spent)
-    answer = choose(
+    return choose(
         book_of(book, offers, today),
         question.model_copy(update={"rounds": rounds, "limits": limits}),
         [_beside(site, book.regions.index) if here else _somewhere(site) for site in sites],
@@ -135,6 +154,10 @@ def _among_offers(
         today=today,
         limit=SHOWN,
     )
+
+
+def _found(app: App, answer: PlacementAnswer) -> PlacementAnswer:
+    """Raises `NoCapacity` for an answer without a place; says what conflicts."""
     if answer.conflict is not None:
         raise NoCapacity(answer.explanation + passed_over(app))
     return answer

@@ -2,33 +2,73 @@
 
 from __future__ import annotations
 
-from typing import Final
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
 
 from fedspan.app import App
 from fedspan.domain.events import Level
-from fedspan.domain.jobs import Job, JobState, cost_at, move, overrun
-from fedspan.domain.machines import Role
+from fedspan.domain.jobs import Job, JobState, Leaving, Loss, cost_at, move, overrun
+from fedspan.domain.machines import Machine, MachineState, Role
+from fedspan.domain.recovery import KEPT_LOSSES, hopeless, last_words, pause_seconds, reason
+from fedspan.errors import (
+    AggregatorLost,
+    HeartbeatMissed,
+    LaunchRefused,
+    MachineGone,
+    SpotNotice,
+    tree,
+)
 from fedspan.services.changes import Step, change, event
-from fedspan.services.ending import inventory, terminate
+from fedspan.services.ending import LOST, inventory, terminate
 from fedspan.services.linking import client_key, lost
 
-MOST_EPOCHS: Final = 3
-"""After so many lost aggregators the job ends: something is wrong that a new one will not mend."""
+LAUNCH_FAILED: Final = frozenset({"Throttled", "CloudUnavailable"})
+"""What the launch was retried for, in vain."""
+LOSABLE: Final = (JobState.LAUNCHING, JobState.LINKING, JobState.TRAINING)
 
 
-def recover(app: App, job_id: str) -> dict[str, object]:
-    """Whether there is another try; the job is then at its next epoch, so that the lost
-    aggregator, should it come back, is refused."""
-    lost = app.jobs.get(job_id).value.epoch
-    job = change(app, job_id, lambda job: _next(app, job, lost))
+def recover(app: App, job_id: str, epoch: int, error: Mapping[str, Any]) -> dict[str, object]:
+    """Whether there is another try, and how long to pause before it. `epoch` is the incarnation
+    that was lost and `error` what the state machine caught: `Error`, `Cause`. The job is then at
+    its next epoch, so that the lost aggregator, should it come back, is refused. Told of an
+    incarnation that was replaced already, it changes nothing."""
+    seen = inventory(app, job_id)
+    code = _code(error, [one for one in seen.machines if _of(one, epoch)], bool(seen.silent))
+    job = change(app, job_id, lambda job: _next(app, job, epoch, code))
     silent = _silent_clients(app, job)
-    unwanted = [
-        machine
-        for machine in inventory(app, job_id).machines
-        if machine.key in silent or (machine.role is Role.AGGREGATOR and machine.epoch < job.epoch)
-    ]
+    unwanted = [one for one in seen.machines if one.key in silent or replaced(one, job, app.now())]
     terminate(app, *unwanted)
-    return {"job": job.id, "again": job.state is JobState.RECOVERING}
+    again = job.epoch > epoch and job.outcome is None
+    pause = math.ceil(pause_seconds(job, app.settings.heartbeat_seconds))
+    return {"job": job.id, "again": again, "pause_seconds": pause}
+
+
+def replaced(machine: Machine, job: Job, now: datetime) -> bool:
+    """Whether it is an aggregator of an earlier epoch that has nothing left to do."""
+    if machine.role is not Role.AGGREGATOR or machine.epoch >= job.epoch:
+        return False
+    stays = job.leaving is not None and job.leaving.epoch == machine.epoch
+    busy = stays and machine.state is not MachineState.STOPPED
+    return not (busy and job.leaving is not None and now < job.leaving.until)
+
+
+def _of(machine: Machine, epoch: int) -> bool:
+    return machine.role is Role.AGGREGATOR and machine.epoch == epoch
+
+
+def _code(error: Mapping[str, Any], machines: list[Machine], blind: bool) -> str:
+    """The name of the loss. A silence is explained by a machine that has ended, where the clouds
+    could be asked."""
+    name = str(error.get("Error", ""))
+    if name in LOST:
+        running = any(one.state is not MachineState.STOPPED for one in machines)
+        return (HeartbeatMissed if running or blind else MachineGone).__name__
+    if name in LAUNCH_FAILED:
+        return LaunchRefused.__name__
+    kind = tree().get(name)
+    return name if kind and issubclass(kind, AggregatorLost) else AggregatorLost.__name__
 
 
 def _silent_clients(app: App, job: Job) -> set[str]:
@@ -40,17 +80,33 @@ def _silent_clients(app: App, job: Job) -> set[str]:
     return {key for key, agent in known.items() if agent and lost(agent.value, app.now(), limit)}
 
 
-def _next(app: App, job: Job, lost: int) -> Step:
+def _next(app: App, job: Job, epoch: int, code: str) -> Step:
     unwanted = job.outcome is not None or job.cancel_requested or overrun(job, app.now())
-    if (
-        unwanted
-        or job.epoch >= MOST_EPOCHS
-        or job.epoch != lost
-        or job.state is JobState.RECOVERING
-    ):
+    known = bool(job.losses) and job.losses[-1].epoch >= epoch
+    if unwanted or known or job.epoch != epoch or job.aggregator is None:
         return Step(job)
-    said = f"aggregator {lost} is lost; continuing after round {job.rounds_done}"
-    after = move(job, JobState.RECOVERING, app.now()).model_copy(
-        update={"epoch": lost + 1, "aggregator": None, "spent": cost_at(job, app.now())}
+    if job.state not in LOSABLE:
+        return Step(job)
+    aggregator, now = job.aggregator, app.now()
+    loss = Loss(
+        epoch=epoch,
+        code=code,
+        cause=aggregator.refused,
+        offer=aggregator.offer,
+        at=now,
+        rounds_done=job.rounds_done,
     )
-    return Step(after, (event(app, job, "AggregatorLost", said, level=Level.WARNING),))
+    job = job.model_copy(update={"losses": (*job.losses, loss)[-KEPT_LOSSES:]})
+    if hopeless(job):
+        return Step(job, (event(app, job, code, last_words(job, loss), level=Level.ERROR),))
+    stays = aggregator.notice if code == SpotNotice.__name__ else None
+    after = move(job, JobState.RECOVERING, now).model_copy(
+        update={
+            "epoch": epoch + 1,
+            "aggregator": None,
+            "spent": cost_at(job, now),
+            "leaving": Leaving(epoch=epoch, until=stays) if stays else None,
+        }
+    )
+    said = f"aggregator {epoch} is lost, {reason(loss)}; going on after round {job.rounds_done}"
+    return Step(after, (event(app, job, code, said, level=Level.WARNING),))

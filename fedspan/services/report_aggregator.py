@@ -17,6 +17,7 @@ from fedspan.domain.reports import (
     Desired,
     Fault,
     Node,
+    Notice,
     Phase,
 )
 from fedspan.domain.rounds import Round, Status
@@ -26,7 +27,9 @@ from fedspan.errors import (
     InvalidRequest,
     JobCancelled,
     JobError,
+    MachineUnreachable,
     NotFound,
+    ParticipantsMissing,
     StaleEpoch,
     StoreError,
     TrainingFailed,
@@ -78,13 +81,27 @@ def aggregator_manifest(app: App, job_id: str, epoch: int) -> AggregatorManifest
 def _trouble(app: App, job: Job, report: AggregatorReport) -> FedspanError | None:
     """Why the job cannot go on with this aggregator, if it cannot."""
     if report.phase is Phase.FAILED and report.fault is not None:
-        return _believed(report.fault)
+        fault = _believed(report.fault)
+        return _unreachable(app, job, report, fault) or fault
     if report.phase is Phase.DONE and job.rounds_done < job.spec.rounds and not report.rounds:
         return TrainingFailed(
             f"the aggregator says it is done, but only {job.rounds_done} of {job.spec.rounds} "
             "rounds are complete"
         )
     return overrun(job, app.now())
+
+
+def _unreachable(
+    app: App, job: Job, report: AggregatorReport, fault: FedspanError
+) -> MachineUnreachable | None:
+    """What `fault` is when no quorum ever came though as many run their SuperNodes: the way to the
+    aggregator is closed, and another may be open."""
+    if not isinstance(fault, ParticipantsMissing) or report.progress.round > 0:
+        return None
+    here = [agent for name in job.spec.participants for agent in _agents(app, job, name)]
+    limit = app.settings.lost_seconds
+    trying = [one for one in here if one.running and not lost(one, app.now(), limit)]
+    return MachineUnreachable(str(fault)) if len(trying) >= job.spec.needed else None
 
 
 def _believed(fault: Fault) -> FedspanError:
@@ -111,6 +128,7 @@ def _taken(app: App, job: Job, report: AggregatorReport) -> Step:
             "address": report.address or before.address,
             "certificate": report.certificate or before.certificate,
             "linked": report.linked,
+            "notice": report.notice.expires if report.notice else before.notice,
         }
     )
     fresh = [one for one in report.rounds if one.number > job.rounds_done]
@@ -153,9 +171,17 @@ def _told(
 ) -> Iterator[Event]:
     if before.aggregator and not before.aggregator.address and report.address:
         yield event(app, after, "AggregatorReady", f"aggregator {report.epoch} speaks")
+    if before.aggregator and not before.aggregator.notice and report.notice:
+        yield _noticed(app, after, report.notice)
     for one in done:
         yield _round_event(app, after, one)
     yield from _failures(app, before, after)
+
+
+def _noticed(app: App, job: Job, notice: Notice) -> Event:
+    left = max(0.0, (notice.expires - app.now()).total_seconds())
+    said = f"its cloud takes aggregator {job.epoch} back in {left:.0f} s; another one is started"
+    return event(app, job, "NoticeGiven", said, level=Level.WARNING)
 
 
 def _failures(app: App, before: Job, after: Job) -> Iterator[Event]:

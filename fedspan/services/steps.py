@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 
+import structlog
+
 from fedspan.access import Caller, CallerRole
 from fedspan.app import App
 from fedspan.domain.events import Event
@@ -17,7 +19,7 @@ from fedspan.domain.placements import PlacementAnswer
 from fedspan.domain.places import costing, where
 from fedspan.domain.sites import Site, SiteKind
 from fedspan.domain.waits import Assignment
-from fedspan.errors import CloudUnavailable
+from fedspan.errors import CloudUnavailable, LaunchRefused, ProviderError
 from fedspan.providers.base import Provider
 from fedspan.services.asking import at_once
 from fedspan.services.changes import Step, change, enter, event, past
@@ -25,6 +27,7 @@ from fedspan.services.examine import examine
 from fedspan.services.linking import client_key, cloud_of, provider_of
 from fedspan.services.placements import offer_of, passed_over, place_job
 
+log = structlog.get_logger()
 TOKEN_LIFETIME = timedelta(days=8)
 """Longer than any deadline: a machine cannot renew its token."""
 
@@ -50,19 +53,34 @@ def _ask_for_clients(app: App, sites: Sequence[Site]) -> None:
 
 def place(app: App, job_id: str) -> dict[str, object]:
     """Choose where this incarnation of the aggregator runs, once. `approve` says whether a person
-    must be asked first, and the seconds how long that may take: until the job's deadline."""
+    must be asked first, and the seconds how long that may take: until the job's deadline. A job
+    that lost its aggregator waits for a place while there is none, not `placed`: its rounds are
+    worth more than the time."""
     job = enter(app, job_id, JobState.PLACING)
     if not past(job, JobState.PLACING) and not _placed(job):
-        answer = place_job(app, job)
-        job = change(app, job_id, lambda job: _with_places(app, job, answer))
+        answer = _places(app, job)
+        if answer is not None:
+            job = change(app, job_id, lambda job: _with_places(app, job, answer))
     left = max(0, math.ceil(seconds_left(job, app.now())))
     return {
         "job": job.id,
         "epoch": job.epoch,
+        "placed": past(job, JobState.PLACING) or _placed(job),
         "approve": job.asks_approval,
         "silence_seconds": left + 1,  # just past the deadline, so that it is what ends the wait
         "wait_seconds": left + 2,
     }
+
+
+def _places(app: App, job: Job) -> PlacementAnswer | None:
+    """None when a job that has begun finds no place just now."""
+    try:
+        return place_job(app, job)
+    except ProviderError as exc:
+        if not job.losses:
+            raise
+        log.warning("NoPlaceNow", job=job.id, error=f"{type(exc).__name__}: {exc}")
+        return None
 
 
 def _placed(job: Job) -> bool:
@@ -118,7 +136,14 @@ def launch(app: App, job_id: str) -> dict[str, object]:
         return {"job": job.id, "epoch": job.epoch}
     offer = job.aggregator.offer
     cloud = cloud_of(app, offer.provider, f"aggregator {job.epoch} of job {job.id}")
-    _start(cloud, job_id, _aggregator_machine(app, job, offer))
+    try:
+        _start(cloud, job_id, _aggregator_machine(app, job, offer))
+    except ProviderError as exc:
+        cause = type(exc).__name__
+        change(app, job_id, lambda job: _refused(job, cause))
+        if exc.retryable:
+            raise
+        raise LaunchRefused(f"{cause}: {exc}") from exc
     change(app, job_id, lambda job: _launched(app, job))
     for name in job.spec.participants:
         site = app.sites.get(name).value
@@ -146,11 +171,18 @@ def _assign(app: App, job: Job, site: str) -> None:
 def _launched(app: App, job: Job) -> Step:
     if job.aggregator is None or job.aggregator.launched is not None:
         return Step(job)
-    aggregator = job.aggregator.model_copy(update={"launched": app.now()})
+    aggregator = job.aggregator.model_copy(update={"launched": app.now(), "refused": ""})
     return Step(
         job.model_copy(update={"aggregator": aggregator}),
         (event(app, job, "AggregatorLaunched", f"aggregator {job.epoch} is booting"),),
     )
+
+
+def _refused(job: Job, cause: str) -> Step:
+    if job.aggregator is None:
+        return Step(job)
+    aggregator = job.aggregator.model_copy(update={"refused": cause})
+    return Step(job.model_copy(update={"aggregator": aggregator}))
 
 
 def aggregator_key(job: Job) -> str:

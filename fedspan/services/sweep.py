@@ -8,9 +8,10 @@ import structlog
 from fedspan.app import App
 from fedspan.domain.jobs import Job
 from fedspan.domain.machines import Machine, MachineState, Role
-from fedspan.errors import FedspanError
+from fedspan.errors import FedspanError, MachineGone
 from fedspan.services import waits
 from fedspan.services.ending import inventory, terminate
+from fedspan.services.recover import replaced
 from fedspan.services.resume import revive
 
 log = structlog.get_logger()
@@ -42,17 +43,12 @@ def _swept(app: App, machine: Machine) -> str:
     """What became of it; empty when it goes on."""
     found = app.jobs.find(machine.job)
     job = found.value if found else None
-    if job is None or _unwanted(machine, job):
+    if job is None or job.ended or replaced(machine, job, app.now()):
         return "stuck" if terminate(app, machine) else "removed"
     if _died(machine, job):
-        waits.fail(app, job, "AggregatorLost", f"machine {machine.id} has ended")
+        waits.fail(app, job, MachineGone.__name__, f"machine {machine.id} has ended")
         return "lost"
     return ""
-
-
-def _unwanted(machine: Machine, job: Job) -> bool:
-    replaced = machine.role is Role.AGGREGATOR and machine.epoch < job.epoch
-    return job.ended or replaced
 
 
 def _died(machine: Machine, job: Job) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from fedspan.app import App
 from fedspan.domain.jobs import Job, JobState
 from fedspan.domain.waits import Until, Wait
+from fedspan.errors import SpotNotice
 from fedspan.services.changes import enter, past
 
 
@@ -46,6 +47,8 @@ def settle(app: App, job: Job) -> None:
         app.executions.fail(wait.token, "JobCancelled", f"job {job.id} was cancelled")
     elif _reached(job, wait):
         app.executions.succeed(wait.token, {"job": job.id, "epoch": job.epoch})
+    elif job.aggregator is not None and job.aggregator.notice is not None:
+        app.executions.fail(wait.token, SpotNotice.__name__, "its cloud takes its machine back")
 
 
 def renew(app: App, job: Job) -> None:

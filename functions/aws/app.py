@@ -61,7 +61,7 @@ def await_trained(event: Event, context: object) -> dict[str, Any]:
 
 @app.lambda_function(name="recover")
 def recover_(event: Event, context: object) -> dict[str, Any]:
-    return recover.recover(*task(event))
+    return recover.recover(*task(event), event["epoch"], event["error"])
 
 
 @app.lambda_function(name="select")

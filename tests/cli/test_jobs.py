@@ -36,6 +36,7 @@ SHAPE = {
     "phases",
     "cost_usd",
     "left_over",
+    "lost",
     "outcome",
 }
 

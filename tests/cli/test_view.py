@@ -17,7 +17,8 @@ from fedspan.cli.logs import logged
 from fedspan.cli.plain import dumped
 from fedspan.cli.report import Report, document, reason
 from fedspan.cli.view import MOST_ROWS, Lines, Screen, Seen, frame, view_on
-from fedspan.domain.jobs import JobState, Outcome, Progress
+from fedspan.domain.jobs import JobState, Loss, Outcome, Progress
+from fedspan.domain.machines import Offer
 from fedspan.domain.rounds import Participation, Status
 from fedspan.domain.selection import Selection, select
 from fedspan.domain.sites import Agent, Site
@@ -247,3 +248,22 @@ def test_a_selection_of_nothing_has_no_reason(seen, tmp_path):
 
     assert reason(Report(job, [], None, made.left)) == "no round was chosen"
     assert isinstance(made.job.selected, Selection)
+
+
+def test_the_aggregators_a_job_lost_are_named(seen):
+    offer = Offer(
+        provider="aws", region="r1", machine_type="m", vcpus=1, memory_mib=1024, price=1, spot=True
+    )
+    at = seen.job.submitted
+    losses = tuple(
+        Loss(epoch=epoch, code=code, offer=offer, at=at, rounds_done=0)
+        for epoch, code in ((1, "MachineGone"), (2, "SpotNotice"))
+    )
+    job = seen.job.model_copy(update={"losses": losses, "epoch": 3})
+    text = "\n".join(
+        line
+        for part in render.summary(Report(job, [], None, LeftOver((), ())))
+        for line in drawn(part, 100)
+    )
+
+    assert "2 aggregators and went on (1: MachineGone, 2: SpotNotice)" in text

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,17 @@ import pytest
 from fedspan.app import App
 from fedspan.domain.jobs import Job, JobState
 from fedspan.domain.machines import Role
-from fedspan.domain.reports import Fault, Phase
+from fedspan.domain.recovery import ATTEMPTS
+from fedspan.domain.reports import Fault, Notice, Phase
 from fedspan.domain.rounds import Round
 from fedspan.domain.waits import Until
-from fedspan.errors import Conflict, NoCapacity, ProviderError
+from fedspan.errors import Conflict, NoCapacity, ProviderError, StaleEpoch
 from fedspan.local.assets import asset
 from fedspan.local.functions import Handler, handlers
 from fedspan.local.interpreter import Interpreter
 from fedspan.services.approve import approve
 from fedspan.services.cancel import cancel
 from fedspan.services.placements import offer_of
-from fedspan.services.recover import MOST_EPOCHS
 from fedspan.services.report_aggregator import report_aggregator
 from fedspan.services.resume import resume
 from fedspan.services.submit import submit
@@ -178,12 +179,14 @@ def test_a_cancelled_job_leaves_no_machine(running: Running, state: JobState) ->
 def test_an_aggregator_that_never_speaks_is_replaced_and_at_last_given_up(
     running: Running,
 ) -> None:
-    app = running.app
-    job = submit(app, spec()).id
+    settings = running.app.settings.model_copy(update={"heartbeat_seconds": 0.1, "boot_seconds": 1})
+    with serving(replace(running.app, settings=settings)) as app:
+        job = submit(app, spec()).id
+        done = ended(app, job)
 
-    done = ended(app, job)
-    assert done.outcome is not None and done.outcome.code == "AggregatorLost"
-    assert done.epoch == MOST_EPOCHS
+    assert done.outcome is not None and done.outcome.code == "HeartbeatMissed"
+    assert "6 in a row completed no round" in done.outcome.message
+    assert (done.epoch, len(done.losses)) == (2 * ATTEMPTS, 2 * ATTEMPTS)
     assert running.world.cloud.machines() == []
 
 
@@ -209,14 +212,61 @@ def test_a_lost_aggregator_is_replaced_and_training_goes_on(running: Running) ->
     assert cloud.machines() == []
 
 
-def test_no_capacity_fails_the_job_cleanly(running: Running) -> None:
+def test_a_machine_that_is_sold_out_is_had_elsewhere(running: Running) -> None:
     app = running.app
     running.world.cloud.fail_launch = [NoCapacity("sold out")]
     job = submit(app, spec()).id
+    until(lambda: job_of(app, job).epoch == 2, "the next place is tried")
+    [loss] = job_of(app, job).losses
+    assert (loss.code, loss.cause) == ("LaunchRefused", "NoCapacity")
+    trained(app, job, *(a_round(app, job, n, epoch=2) for n in (1, 2)), epoch=2)
 
     done = ended(app, job)
-    assert done.outcome is not None and done.outcome.code == "NoCapacity"
-    assert done.outcome.message == "sold out"
+    assert done.state is JobState.SUCCEEDED
+    assert done.placement is not None and done.placement.candidate is not None
+    assert offer_of(done.placement.candidate).spot != loss.offer.spot
+
+
+def test_a_cloud_that_is_always_sold_out_ends_the_job_cleanly(running: Running) -> None:
+    settings = running.app.settings.model_copy(update={"heartbeat_seconds": 0.1})
+    running.world.cloud.fail_launch = [NoCapacity("sold out") for _ in range(2 * ATTEMPTS)]
+    with serving(replace(running.app, settings=settings)) as app:
+        job = submit(app, spec()).id
+        done = ended(app, job)
+
+    assert done.outcome is not None and done.outcome.code == "LaunchRefused"
+    assert "no machine is to be had at" in done.outcome.message
+    assert "(NoCapacity)" in done.outcome.message
+    assert running.world.cloud.machines() == []
+
+
+def test_a_notice_starts_the_next_aggregator_while_the_old_one_keeps_what_it_has(
+    running: Running,
+) -> None:
+    app, cloud, clock = running.app, running.world.cloud, running.world.clock
+    job = submit(app, spec()).id
+    until(lambda: app.waits.find(job) is not None, "the machine waits")
+    report_aggregator(app, aggregator_says(job, 1, Phase.READY))
+    until_state(app, job, JobState.TRAINING)
+    notice = Notice(expires=clock() + timedelta(seconds=120), source="a test")
+    report_aggregator(app, aggregator_says(job, 2, Phase.TRAINING, notice=notice))
+    until(lambda: job_of(app, job).epoch == 2, "the next aggregator is started")
+    until_state(app, job, JobState.LAUNCHING)
+    until(lambda: app.waits.find(job).value.epoch == 2, "it is waited for")
+    with pytest.raises(StaleEpoch):
+        report_aggregator(app, aggregator_says(job, 3, Phase.LEAVING, notice=notice))
+    sweep(app)
+    both = {m.epoch for m in cloud.machines() if m.role is Role.AGGREGATOR}
+    clock.tick(121)
+    sweep(app)
+    after = {m.epoch for m in cloud.machines() if m.role is Role.AGGREGATOR}
+    trained(app, job, *(a_round(app, job, n, epoch=2) for n in (1, 2)), epoch=2)
+
+    assert (both, after) == ({1, 2}, {2})
+    assert ended(app, job).state is JobState.SUCCEEDED
+    codes = [one.code for one in app.events.list(job)]
+    assert codes.index("NoticeGiven") < codes.index("SpotNotice")
+    assert [loss.code for loss in job_of(app, job).losses] == ["SpotNotice"]
 
 
 APPROVE = {"need": {"vcpus": 2, "memory_mib": 4096}, "approve": True}

@@ -22,6 +22,7 @@ from fedspan.errors import Denied, FedspanError
 from fedspan.objects.folder import FolderObjects
 from fedspan.objects.grants import NoGrants
 from fedspan.providers.memory import MemoryProvider
+from fedspan.services.recover import recover
 from fedspan.services.sites import register_site
 from fedspan.settings import Settings
 from fedspan.stores.memory import MemoryStore
@@ -180,6 +181,11 @@ def aggregator_says(job: str, seq: int, phase: Phase, **more: Any) -> Aggregator
 def site_says(job: str, site: str, seq: int, **more: Any) -> SiteReport:
     machine = f"{job}-client-{site}"
     return SiteReport(**{"site": site, "machine": machine, "seq": seq, "public_key": "K", **more})
+
+
+def lose(app: App, job: str, code: str = "AggregatorLost") -> dict[str, object]:
+    """The state machine caught `code` while the job's present aggregator was waited for."""
+    return recover(app, job, app.jobs.get(job).value.epoch, {"Error": code, "Cause": ""})
 
 
 @contextmanager

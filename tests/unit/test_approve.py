@@ -20,11 +20,10 @@ from fedspan.services import ending, steps, waits
 from fedspan.services.approve import approve
 from fedspan.services.cancel import cancel
 from fedspan.services.placements import offer_of
-from fedspan.services.recover import recover
 from fedspan.services.report_aggregator import report_aggregator
 from fedspan.services.resume import resume
 from fedspan.services.submit import submit
-from tests.support.world import Clock, World, aggregator_says, spec, with_sites, world
+from tests.support.world import Clock, World, aggregator_says, lose, spec, with_sites, world
 
 NEED = {"vcpus": 2, "memory_mib": 4096}
 
@@ -322,7 +321,7 @@ def test_a_replaced_aggregator_goes_where_it_was_approved_and_nobody_is_asked(
     report_aggregator(app, aggregator_says(asking.id, 1, Phase.READY))
     steps.link(app, asking.id)
     waits.await_trained(app, asking.id, "training")
-    recover(app, asking.id)
+    lose(app, asking.id)
     answer = steps.place(app, asking.id)
     steps.launch(app, asking.id)
 

@@ -30,7 +30,6 @@ from fedspan.errors import (
 from fedspan.providers.memory import MemoryProvider
 from fedspan.services import ending, keep, steps, sweep, waits
 from fedspan.services.cancel import cancel, delete
-from fedspan.services.recover import recover
 from fedspan.services.report_aggregator import report_aggregator
 from fedspan.services.report_site import report_site
 from fedspan.services.resume import resume, still_carries
@@ -43,6 +42,7 @@ from tests.support.world import (
     a_round,
     aggregator_says,
     dataset,
+    lose,
     site_says,
     spec,
     with_sites,
@@ -254,7 +254,7 @@ class TestEnding:
 
     @pytest.mark.parametrize("name", ["States.Timeout", "States.HeartbeatTimeout"])
     def test_a_missed_heartbeat_is_a_lost_aggregator(self, name: str) -> None:
-        assert ending.outcome_of({"Error": name, "Cause": ""}).code == "AggregatorLost"
+        assert ending.outcome_of({"Error": name, "Cause": ""}).code == "HeartbeatMissed"
 
     def test_a_webhook_that_cannot_be_reached_is_an_event(self, tmp_path: Path) -> None:
         def refuse(url: str, document: dict[str, Any]) -> None:
@@ -330,7 +330,7 @@ class TestLimits:
         here.clock.tick(3601)
         report_aggregator(here.app, aggregator_says(job, 2, Phase.TRAINING))
         assert here.app.executions.told[-1] == ("token", "DeadlineExceeded")  # type: ignore[attr-defined]
-        assert recover(here.app, job)["again"] is False
+        assert lose(here.app, job)["again"] is False
         ending.give_up(here.app, job, {"Error": "States.Timeout", "Cause": ""})
 
         outcome = here.app.jobs.get(job).value.outcome
@@ -351,7 +351,7 @@ class TestLimits:
         first = here.app.jobs.get(job).value
         assert first.aggregator is not None
         price = first.aggregator.offer.price
-        recover(here.app, job)
+        lose(here.app, job)
         steps.place(here.app, job)
         steps.launch(here.app, job)
         here.clock.tick(1800)
@@ -387,7 +387,7 @@ class TestWhatAReviewFound:
 
     def test_an_execution_started_anew_goes_on_from_recovering(self, here: World) -> None:
         job = training(here)
-        recover(here.app, job)
+        lose(here.app, job)
         assert here.app.jobs.get(job).value.state is JobState.RECOVERING
         resume(here.app)
         steps.check(here.app, job)
@@ -497,7 +497,7 @@ class TestWhatAReviewFound:
     def test_the_sweep_removes_an_aggregator_that_was_replaced(self, here: World) -> None:
         job = training(here)
         here.cloud.fail_terminate = [ProviderError("500")]
-        recover(here.app, job)
+        lose(here.app, job)
         assert any(m.epoch == 1 and "aggregator" in m.key for m in here.cloud.machines())
 
         assert sweep.sweep(here.app)["removed"] == [f"{job}-aggregator-1"]
@@ -505,7 +505,7 @@ class TestWhatAReviewFound:
     def test_a_word_about_an_earlier_epoch_reaches_no_later_wait(self, here: World) -> None:
         job = training(here)
         before = here.app.jobs.get(job).value
-        recover(here.app, job)
+        lose(here.app, job)
         steps.place(here.app, job)
         steps.launch(here.app, job)
         waits.await_ready(here.app, job, "second")
@@ -586,7 +586,7 @@ class TestWhatAReviewFound:
         report_site(here.app, site_says(job, "seoul", 1))
         here.clock.tick(16)
         report_site(here.app, site_says(job, "busan", 1))
-        recover(here.app, job)
+        lose(here.app, job)
 
         assert f"{job}-client-seoul" not in {m.key for m in here.cloud.machines()}
         assert f"{job}-client-busan" in {m.key for m in here.cloud.machines()}
