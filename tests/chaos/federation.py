@@ -28,7 +28,7 @@ from tests.chaos.relay import Relay
 from tests.support.installation import FEDSPAN, Installation, until
 
 SEED: Final = 7
-LOST_SECONDS: Final = 6
+LOST_SECONDS: Final = 8
 FAST: Final = {
     "FEDSPAN_HEARTBEAT_SECONDS": "0.5",
     "FEDSPAN_LOST_SECONDS": str(LOST_SECONDS),
