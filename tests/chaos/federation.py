@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from fedspan.domain.events import Event
 from fedspan.domain.jobs import Job
 from fedspan.domain.models import Card
 from fedspan.domain.rounds import Round
+from fedspan.domain.waits import OpenJob
 from fedspan.local.home import Home
 from fedspan.local.hospitals import CITIES, demo_spec, write_hospitals
 from fedspan.stores.records import Table
@@ -37,6 +39,7 @@ FAST: Final = {
     "OMP_NUM_THREADS": "1",
 }
 """So that a kill costs seconds. The lease is what ends all, should the tests be killed."""
+ROOT: Final = Path(__file__).resolve().parents[2]
 LOOK_SECONDS: Final = 0.02
 SITES: Final = tuple(CITIES)
 
@@ -52,6 +55,9 @@ class Records:
 
     def job(self, id: str) -> Job:
         return Table(self._store, "job", Job).get(id).value
+
+    def open_jobs(self) -> Sequence[str]:
+        return Table(self._store, "open", OpenJob).ids()
 
     def rounds(self, job: str) -> Sequence[Round]:
         return Table(self._store, "round", Round).list(job)
@@ -120,17 +126,28 @@ class Federation:
 
     def up(self) -> None:
         """Start the control plane, or start it again; its log is ``up.log`` in the home."""
-        self.home.prepare()
         port = str(self.installation.port)
+        self._start(FEDSPAN, "--home", str(self.home.path), "up", "--port", port)
+        until(lambda: self.home.running() is not None, "the control plane is up")
+
+    def up_until(self, step: str, when: str) -> None:
+        """As `up`, but it dies at that step of the state machine."""
+        port = str(self.installation.port)
+        module = (sys.executable, "-m", "tests.chaos.doomed")
+        self._start(*module, str(self.home.path), port, step, when)
+        until(lambda: self.home.running() or self.plane.poll() is not None, "it is up, or dead")
+
+    def _start(self, *command: str) -> None:
+        self.home.prepare()
         with (self.home.path / "up.log").open("ab") as log:
             self.plane = subprocess.Popen(
-                [FEDSPAN, "--home", str(self.home.path), "up", "--port", port],
+                command,
+                cwd=ROOT,
                 env={**os.environ, **self.installation.variables},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
-        until(lambda: self.home.running() is not None, "the control plane is up")
 
     def down(self) -> None:
         """SIGKILL to the control plane."""
@@ -144,6 +161,13 @@ class Federation:
             for site in write_hospitals(self.home.sites):
                 api.put_site(site)
             return api.submit(spec, f"chaos-{rounds}-{time.monotonic_ns()}").id
+
+    def open_jobs(self) -> Sequence[str]:
+        records = Records(self.home)
+        try:
+            return records.open_jobs()
+        finally:
+            records.close()
 
     def processes(self, machine: str) -> list[psutil.Process]:
         """Of the machines with this in their names, the living processes."""

@@ -132,7 +132,7 @@ def stormed(folder: Path, storm: Storm, kills: int, rounds: int, sha256: str) ->
                 print(kill.line(), flush=True)
                 suffered.append(kill)
             _until(lambda: seen.now().ended)
-            return Outcome(suffered, list(_wrong(here, seen, suffered, sha256)))
+            return Outcome(suffered, list(wrong(here, seen, suffered, sha256)))
 
 
 def _until(holds: Callable[[], bool]) -> None:
@@ -141,7 +141,8 @@ def _until(holds: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def _wrong(here: Federation, seen: Watched, kills: Sequence[Kill], sha256: str) -> Iterator[str]:
+def wrong(here: Federation, seen: Watched, kills: Sequence[Kill], sha256: str) -> Iterator[str]:
+    """What is wrong with a job that should have ended well."""
     job = seen.now()
     if job.outcome is None or job.outcome.code != "Completed":
         yield f"job {job.id} ended {job.state}: {job.outcome}"
@@ -176,8 +177,8 @@ def _jobs(folder: Path, storm: Storm, kills: int, rounds: int) -> Iterator[Outco
         number += 1
         print(f"job {number}", flush=True)
         one = stormed(folder / f"{number}", storm, min(kills, KILLS_A_JOB), rounds, sha256)
-        for wrong in one.wrong:
-            print(f"WRONG  {wrong}", flush=True)
+        for what in one.wrong:
+            print(f"WRONG  {what}", flush=True)
         kills -= max(1, len(one.kills))
         yield one
 
@@ -185,7 +186,7 @@ def _jobs(folder: Path, storm: Storm, kills: int, rounds: int) -> Iterator[Outco
 def summary(outcomes: Sequence[Outcome], seed: int) -> int:
     """Print the JSON line; the exit code."""
     kills = [kill for one in outcomes for kill in one.kills]
-    wrong = [what for one in outcomes for what in one.wrong]
+    found = [what for one in outcomes for what in one.wrong]
     seconds = sorted(one.seconds for one in kills if one.seconds is not None)
     document = {
         "seed": seed,
@@ -197,11 +198,11 @@ def summary(outcomes: Sequence[Outcome], seed: int) -> int:
             "median": seconds[len(seconds) // 2] if seconds else None,
             "most": seconds[-1] if seconds else None,
         },
-        "wrong": wrong,
+        "wrong": found,
         "each": [asdict(one) for one in kills],
     }
     print(json.dumps(document))
-    return 1 if wrong else 0
+    return 1 if found else 0
 
 
 if __name__ == "__main__":
