@@ -87,16 +87,20 @@ def hurt(here: Federation, seen: Watched, storm: Storm, kills: int) -> Iterator[
         before, at, moment = seen.now(), wiring.now(), time.monotonic() - started
         if before.rounds_done >= before.spec.rounds - 1 or before.ended:
             return
-        wounding = threading.Thread(target=_wound, args=(attack, here, storm.random))
+        missed: list[str] = []
+        wounding = threading.Thread(target=_wound, args=(attack, here, storm.random, missed))
         wounding.start()
         number = max(done, before.rounds_done)
         over = _next_round(seen, at, number)
         wounding.join()
+        if missed:
+            print(f"LEFT OUT: {attack.name}: {missed[0]}", flush=True)
+            continue
         after = seen.now()
         yield Kill(
             what=attack.name,
             at=round(moment, 1),
-            round=before.progress.round,
+            round=max(before.progress.round, before.rounds_done),
             epoch=after.epoch,
             seconds=None if over is None else round((over - at).total_seconds(), 1),
             lost=after.epoch - before.epoch,
@@ -104,11 +108,11 @@ def hurt(here: Federation, seen: Watched, storm: Storm, kills: int) -> Iterator[
         )
 
 
-def _wound(attack: Attack, here: Federation, random: Random) -> None:
+def _wound(attack: Attack, here: Federation, random: Random, missed: list[str]) -> None:
     try:
         attack.wound(here, random)
     except NotThere as exc:
-        print(f"{attack.name}: {exc}", file=sys.stderr)
+        missed.append(str(exc))
 
 
 def _next_round(seen: Watched, at: datetime, number: int) -> datetime | None:

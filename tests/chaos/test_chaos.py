@@ -15,6 +15,9 @@ from tests.chaos.federation import Federation, federation, reference, watched
 from tests.chaos.storm import Storm, stormed, wrong
 from tests.support.installation import until
 
+pytestmark = pytest.mark.timeout(1800)
+"""A minute or so each on a machine with nothing else to do."""
+
 SEED = 20261129
 ROUNDS = 24
 SHORT = (
