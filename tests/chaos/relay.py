@@ -10,6 +10,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Final, Self
 
@@ -20,6 +21,8 @@ from fedspan.providers.local import MARK
 CHUNK_BYTES: Final = 65_536
 Cut = Callable[[str], bool]
 """Whether the machine of this name is cut off."""
+Named = Callable[[], str]
+"""Whose connection it is."""
 
 
 def nobody(machine: str) -> bool:
@@ -64,7 +67,7 @@ class Relay:
                 threading.Thread(target=self._serve, args=(near, peer[1]), daemon=True).start()
 
     def _serve(self, near: socket.socket, port: int) -> None:
-        machine = machine_at(port)
+        machine = cache(lambda: machine_at(port))  # dear, so not asked while nobody is cut off
         self._wait(machine)
         with near, contextlib.suppress(OSError):
             with socket.create_connection(("127.0.0.1", self._target)) as far:
@@ -75,7 +78,7 @@ class Relay:
                 back.join()
             self._open -= {near, far}
 
-    def _pump(self, source: socket.socket, sink: socket.socket, machine: str) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, machine: Named) -> None:
         """Until either end closes; the other hears of it."""
         with contextlib.suppress(OSError):
             while data := source.recv(CHUNK_BYTES):
@@ -85,9 +88,12 @@ class Relay:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
 
-    def _wait(self, machine: str) -> None:
+    def _wait(self, machine: Named) -> None:
+        if self._cut is nobody:
+            return
+        name = machine()
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or not self._cut(machine))
+            self._changed.wait_for(lambda: self._ended or not self._cut(name))
 
 
 def machine_at(port: int) -> str:
