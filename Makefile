@@ -8,7 +8,10 @@ CHECKOV := $(VENV)-checkov
 CHECKOV_VERSION := 3.3.30
 CHECKED := $(CHECKOV)/.$(CHECKOV_VERSION)
 
-.PHONY: demo test cross-cloud check infra wheel package package-aws package-gcp images clean
+KILLS  ?= 25
+SEED   ?= $(shell date +%s)
+
+.PHONY: demo test cross-cloud chaos check infra wheel package package-aws package-gcp images clean
 
 demo: $(STAMP)        ## run the main job on this computer
 	$(BIN)/fedspan demo
@@ -18,6 +21,9 @@ test: $(STAMP)        ## all tests
 
 cross-cloud: $(STAMP) ## one job across AWS, Google and OpenStack, all on loopback; JSON=1
 	@$(BIN)/python -m tests.e2e.cross_cloud
+
+chaos: $(STAMP)       ## hurt real jobs KILLS times at instants drawn from SEED
+	@$(BIN)/python -m tests.chaos.storm --kills $(KILLS) --seed $(SEED)
 
 check: $(STAMP)       ## format, lint, types, layers: what CI checks beside the tests
 	$(BIN)/ruff format --check .

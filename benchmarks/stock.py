@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -12,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+
+import psutil
 
 from fedspan.errors import AggregatorLost
 from fedspan.flower.aggregator import free_port
@@ -56,10 +59,8 @@ class Stock:
 
     def start(self, via: int | None = None) -> None:
         now = datetime.fromtimestamp(time.time(), UTC)
-        tls = server_certificate(self.folder / "tls", "127.0.0.1", now)
-        certificates = ("--ssl-certfile", tls.certificate, "--ssl-keyfile", tls.key)
-        address = ("--host", "127.0.0.1", "--port", self.port)
-        self._run("flower-superlink", *address, *certificates, "--ssl-ca-certfile", tls.ca)
+        tls = self.tls = server_certificate(self.folder / "tls", "127.0.0.1", now)
+        self._run_superlink()
         self.control = Control(f"127.0.0.1:{self.port}", tls.ca)
         self._wait_for_superlink()
         for site in self.sites:
@@ -85,7 +86,7 @@ class Stock:
 
     def round_over(self, number: int, seconds: float) -> float:
         """When that round was over, on the monotonic clock."""
-        deadline, marks = time.monotonic() + seconds, self.folder / "marks"
+        deadline = time.monotonic() + seconds
         look = time.monotonic() + LOOK_SECONDS
         while time.monotonic() < deadline:
             self._check()
@@ -93,15 +94,38 @@ class Stock:
             if time.monotonic() > look:  # seldom: the SuperLink pays for it
                 ended = [run for run in self.control.runs().values() if run.finished]
                 look += LOOK_SECONDS
-            over = marks.read_text().split() if marks.exists() else []
+            over = self.marks()
             if len(over) >= number:
-                return float(over[number - 1])
+                return over[number - 1][0]
             if ended:
                 raise SystemExit(f"stock Flower: {ended[0]}{self._said()}")
             time.sleep(0.1)
         raise SystemExit(
             f"stock Flower: round {number} was not over within {seconds:g} s{self._said()}"
         )
+
+    def marks(self) -> list[tuple[float, str]]:
+        """When each round was over, in the order they were, and the hash of its model."""
+        file = self.folder / "marks"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [(float(when), model) for when, model in (line.split() for line in lines)]
+
+    def lose_superlink(self) -> float:
+        """SIGKILL to the SuperLink and all it started, as when their machine is gone; when."""
+        superlink = self.processes.pop(0)
+        family = psutil.Process(superlink.pid).children(recursive=True)
+        superlink.kill()
+        for one in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        superlink.wait()
+        return time.monotonic()
+
+    def restart_superlink(self) -> None:
+        """As an operator would: the same command at the same address."""
+        self._run_superlink()
+        self.processes.insert(0, self.processes.pop())
+        self._wait_for_superlink()
 
     def stop(self) -> None:
         for process in self.processes:
@@ -112,6 +136,11 @@ class Stock:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def _run_superlink(self) -> None:
+        certificates = ("--ssl-certfile", self.tls.certificate, "--ssl-keyfile", self.tls.key)
+        address = ("--host", "127.0.0.1", "--port", self.port)
+        self._run("flower-superlink", *address, *certificates, "--ssl-ca-certfile", self.tls.ca)
 
     def _run(self, *command: object) -> None:
         path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))

@@ -31,7 +31,7 @@ from fedspan.flower.files import LINK, WORK
 from fedspan.flower.measuring import Measuring
 from fedspan.flower.reporting import API, Api, Away, Dismissed, Pace, Sequence, logger, wanted
 from fedspan.flower.warm import TOKEN, Child, Family, Stop
-from fedspan.flower.workers import QUIET, Workers, warm_up_client
+from fedspan.flower.workers import QUIET, WORKER_KILLED, Workers, warm_up_client
 from fedspan.probing import Probe
 
 SITE: Final = "FEDSPAN_SITE"
@@ -172,12 +172,14 @@ class Agent:
             return
         lived = time.monotonic() - ended.started
         self._failures = 0 if lived > USED_AFTER_SECONDS else self._failures + 1
-        killed = ended.code is not None and ended.code < 0
+        worker = ended.code == WORKER_KILLED
+        killed = worker or (ended.code is not None and ended.code < 0)
         self._stop_node(fresh_key=killed or lived > USED_AFTER_SECONDS)
         shortest, longest = RESTART_SECONDS
         pause = min(longest, shortest * 2**self._failures) * random.uniform(0.75, 1.0)
         self._not_before = time.monotonic() + pause
-        self._say(f"{ended.ended}; it is started again")
+        why = "its ClientApp was killed" if worker else ended.ended
+        self._say(f"{why}; it is started again")
 
     def _make_it_so(self) -> None:
         if self._measuring.follow(self._asked):

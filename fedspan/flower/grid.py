@@ -8,12 +8,14 @@ can be expected, and hands replies over one by one.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Final
 
 from flwr.app import Message, RecordDict
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # ships no types
@@ -26,6 +28,14 @@ POLL_SECONDS: Final = (0.02, 0.5)
 """Between looks: at first and right after a reply; at most."""
 
 GROWTH: Final = 1.25
+
+RETURN_SECONDS: Final = 60.0
+"""A machine has so long to connect again after its SuperNode died."""
+
+MOST_TIMES: Final = 5
+"""So often a participant is asked the same: it may be the question that kills its workers."""
+
+GONE: Final = frozenset({ErrorCode.NODE_UNAVAILABLE})
 
 Watch = Callable[[], AggregatorManifest]
 """What the control plane wants now; raises `SpotNotice` when there is no time left for it."""
@@ -99,11 +109,14 @@ def exchange(
     names: Mapping[int, str],
     seconds: float,
     watch: Watch,
+    folder: WorkFolder,
 ) -> Iterator[Arrival]:
     """Send `messages` and yield one arrival for each, as it happens.
 
     `names` tells whose each destination node is. Ends when all have replied, `seconds` are over,
-    or all who have not replied are lost for good.
+    or all who have not replied are lost for good. A participant whose node went away before it
+    replied is asked again at the next node it has, with the same message: what comes of it is
+    the same.
 
     Raises:
         JobCancelled: the control plane wants the job stopped.
@@ -114,28 +127,83 @@ def exchange(
     people = [names[message.metadata.dst_node_id] for message in messages]
     pending, refused = _push(grid, messages, people)
     yield from (Arrival(one, None, "Flower did not take its message") for one in refused)
+    absent = Absent(grid, folder, dict(zip(people, messages, strict=True)))
     end = time.monotonic() + seconds
     pause = POLL_SECONDS[0]
-    while pending:
+    while pending or absent:
         started = time.monotonic()
         for identity in list(pending):
             arrival = _pulled(grid, identity, pending[identity])
             if arrival is not None:
                 del pending[identity]
+                if absent.took(arrival):
+                    continue
                 yield arrival
                 del arrival  # or this model would stay while the next one is pulled
                 pause = POLL_SECONDS[0]
         manifest = attend(watch)  # after a look: what is there already is kept, whatever comes
+        pending |= absent.asked_again(end - time.monotonic())
+        yield from absent.given_up()
         now = time.monotonic()
-        if now >= end or set(pending.values()) <= set(manifest.lost):
+        if now >= end or {*pending.values(), *absent} <= set(manifest.lost):
             break
         # No more than half the time goes into asking, however many participants there are.
         time.sleep(max(0.0, min(max(pause, now - started), end - now)))
         pause = min(POLL_SECONDS[1], pause * GROWTH)
-    for participant in pending.values():
+    for participant in (*pending.values(), *absent):
         lost = participant in attend(watch).lost
         why = "its machine stopped speaking" if lost else f"no reply within {seconds:g} s"
         yield Arrival(participant, None, why)
+
+
+class Absent:
+    """Participants whose node went away while they owed a reply; `messages` is what each was
+    asked. A machine starts a SuperNode that died again by itself, at another node."""
+
+    def __init__(self, grid: Grid, folder: WorkFolder, messages: dict[str, Message]) -> None:
+        self._grid, self._folder, self._messages = grid, folder, messages
+        self._told: dict[str, tuple[Arrival, float]] = {}
+        self._times: Counter[str] = Counter()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(self._told))
+
+    def __bool__(self) -> bool:
+        return bool(self._told)
+
+    def took(self, arrival: Arrival) -> bool:
+        """Whether `arrival` is no reply, but word that the participant's node is gone."""
+        message = arrival.message
+        if message is None or not message.has_error() or message.error.code not in GONE:
+            return False
+        self._times[arrival.participant] += 1
+        if self._times[arrival.participant] >= MOST_TIMES:
+            return False
+        self._told[arrival.participant] = arrival, time.monotonic() + RETURN_SECONDS
+        return True
+
+    def asked_again(self, seconds: float) -> dict[str, str]:
+        """Those who are back at another node, by the ids of the messages that went there."""
+        if not self._told:
+            return {}
+        back = online(self._grid, self._folder.nodes())
+        again = [one for one in self._told if self._moved(one, back)]
+        for one in again:
+            self._messages[one] = _anew(self._messages[one], back[one], max(1.0, seconds))
+        taken, _ = _push(self._grid, [self._messages[one] for one in again], again)
+        for participant in taken.values():
+            del self._told[participant]
+        return taken
+
+    def given_up(self) -> Iterator[Arrival]:
+        """Those who did not come back for too long, with what was said of them."""
+        now = time.monotonic()
+        for participant in [one for one, (_, until) in self._told.items() if now >= until]:
+            yield self._told.pop(participant)[0]
+
+    def _moved(self, participant: str, back: Mapping[str, int]) -> bool:
+        before = self._messages[participant].metadata.dst_node_id
+        return back.get(participant, before) != before
 
 
 def attend(watch: Watch) -> AggregatorManifest:
@@ -144,6 +212,18 @@ def attend(watch: Watch) -> AggregatorManifest:
     if manifest.desired is Desired.STOP:
         raise JobCancelled(f"job {manifest.job}: stopped by the control plane")
     return manifest
+
+
+def _anew(message: Message, node: int, seconds: float) -> Message:
+    """The same question to another node."""
+    asked = message.metadata
+    return Message(
+        message.content,
+        dst_node_id=node,
+        message_type=asked.message_type,
+        ttl=seconds,
+        group_id=asked.group_id,
+    )
 
 
 class Shown(Grid):

@@ -76,7 +76,7 @@ class Setting:
             if self.program is not None:
                 message.content[PROGRAM] = program_record(self.program)
         seconds = self.manifest.spec.limits.round
-        return exchange(self.grid, ordered, names, seconds, self.watch)
+        return exchange(self.grid, ordered, names, seconds, self.watch, self.folder)
 
     def require(self, number: int, what: str, replies: int) -> None:
         """Raise `ParticipantsMissing`, with everyone's reason, for less than a quorum."""

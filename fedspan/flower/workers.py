@@ -24,6 +24,10 @@ ENTRIES: Final = {
     SUPEREXEC: internals.SUPEREXEC,
 }
 
+WORKER_KILLED: Final = 70
+"""What a SuperExec exits with when a ClientApp of it was killed: Flower would find out after half
+a minute, a SuperNode that starts again is asked anew at once."""
+
 CLIENT_LOG: Final = "clientapp"
 SERVER_LOG: Final = "serverapp"
 
@@ -179,6 +183,8 @@ def prepare_superexec(bell: Bell, logs: Path, ended: Path | None, *, trusted: bo
         for child in family.reap():
             if ended:
                 _note(ended, child.ended)
+            elif child.code is not None and child.code < 0:
+                sys.exit(WORKER_KILLED)
         if os.getppid() != parent:
             sys.exit(1)
         bell.wait(seconds)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
-from flwr.app import Array, ConfigRecord, Message, MessageType, RecordDict
+from flwr.app import Array, ConfigRecord, Context, Error, Message, MessageType, RecordDict
+from flwr.common.constant import ErrorCode
 
 from fedspan.domain.reports import Desired
 from fedspan.domain.spec import StrategySpec
 from fedspan.errors import JobCancelled, ParticipantsMissing
-from fedspan.flower.grid import Arrival, Shown, choose, exchange, gate, online
+from fedspan.flower.grid import MOST_TIMES, Arrival, Shown, choose, exchange, gate, online
 from fedspan.flower.strategies import build, configure
 from fedspan.flower.wire import Task, arrays, trained_of
 
@@ -33,7 +34,7 @@ def ask(one: Any, seconds: float = 30.0) -> list[Arrival]:
     strategy = build(one.spec.strategy, 1)
     messages = configure(strategy, 1, arrays(Array(start())), task.record(), grid.get_node_ids())
     names = {node: name for name, node in grid.ids.items()}
-    return list(exchange(grid, messages, names, seconds, lambda: one.manifest))
+    return list(exchange(grid, messages, names, seconds, lambda: one.manifest, one.work))
 
 
 def start() -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -99,6 +100,89 @@ def test_one_lost_machine_does_not_cut_off_the_slow_ones(federation: Make) -> No
         return slow(message, context) if len(asked) > 3 else None
 
     one.grid.answers["c"] = late
+    one.want(lost=("b",))
+
+    assert reasons(ask(one, seconds=3600)) == {"b": "its machine stopped speaking"}
+
+
+def dies(one: Any, name: str, *, back: bool) -> None:
+    """The next message to `name` finds its node gone, and another one in its place if it is
+    `back`."""
+    real, gone = one.real(name), one.grid.ids[name]
+
+    def answer(message: Message, context: Context) -> Message:
+        if message.metadata.dst_node_id != gone:
+            return cast(Message, real(message, context))
+        if back:
+            one.grid.ids[name] = 2**62 + 100
+            one.work.write_nodes({node: name for name, node in one.grid.ids.items()})
+        return Message(Error(ErrorCode.NODE_UNAVAILABLE, "node unavailable"), reply_to=message)
+
+    one.grid.answers[name] = answer
+
+
+def test_a_participant_whose_node_died_is_asked_again_at_its_next_one(federation: Make) -> None:
+    one = federation()
+    dies(one, "b", back=True)
+
+    arrivals = ask(one)
+
+    assert reasons(arrivals) == {}
+    assert sorted(name for name, _ in one.grid.asked) == ["a", "b", "b", "c"]
+    assert trained_of(arrivals[-1].message, start()).examples == 32
+
+
+@pytest.mark.parametrize("when", ["train", "evaluate"])
+def test_a_node_that_dies_in_a_round_changes_no_bit_of_the_model(
+    federation: Make, when: str
+) -> None:
+    calm, hurt = federation(), federation()
+    calm.run()
+    struck: list[str] = []
+
+    def strike(kind: str) -> None:
+        if kind == when and not struck:
+            struck.append(kind)
+            dies(hurt, "b", back=True)
+
+    hurt.grid.at_push = strike
+    status = hurt.run()
+
+    assert status.fault is None
+    assert len(hurt.grid.asked) == len(calm.grid.asked) + 1
+    assert hurt.sha256() == calm.sha256()
+
+
+def test_who_does_not_come_back_is_missing_by_what_was_said_of_it(
+    federation: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedspan.flower.grid.RETURN_SECONDS", 0.05)
+    one = federation()
+    dies(one, "b", back=False)
+
+    last = ask(one)[-1]
+
+    assert last.participant == "b" and last.message is not None
+    assert last.message.error.reason == "node unavailable"
+
+
+def test_a_question_that_kills_whoever_is_asked_is_not_asked_for_ever(federation: Make) -> None:
+    one = federation()
+
+    def answer(message: Message, context: Context) -> Message:
+        one.grid.ids["b"] += 100
+        one.work.write_nodes({node: name for name, node in one.grid.ids.items()})
+        return Message(Error(ErrorCode.NODE_UNAVAILABLE, "node unavailable"), reply_to=message)
+
+    one.grid.answers["b"] = answer
+    ask(one, seconds=3600)
+
+    assert [name for name, _ in one.grid.asked].count("b") == MOST_TIMES
+
+
+def test_nobody_waits_for_the_return_of_a_machine_that_is_lost(federation: Make) -> None:
+    one = federation()
+    dies(one, "b", back=False)
     one.want(lost=("b",))
 
     assert reasons(ask(one, seconds=3600)) == {"b": "its machine stopped speaking"}

@@ -171,7 +171,7 @@ def test_a_reply_flower_cannot_build_is_its_senders_failure(
     for name, node in one.grid.ids.items():
         one.grid.answers[name] = lambda message, context, node=node: _from(message, node)
     names = {node: name for name, node in one.grid.ids.items()}
-    arrivals = list(exchange(one.grid, asked, names, 30, lambda: one.manifest))
+    arrivals = list(exchange(one.grid, asked, names, 30, lambda: one.manifest, one.work))
 
     missing = {arrival.participant: arrival.missing for arrival in arrivals}
     assert missing == {"a": "", "b": f"its reply cannot be read: {error.__name__}", "c": ""}

@@ -1,0 +1,105 @@
+"""A way to the API that can be cut for some machines and not for others.
+
+What is cut stalls, as on a network that drops packets: open connections say nothing more, new
+ones are taken and not answered. Nothing is reset, so both ends find out by their own limits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Final, Self
+
+import psutil
+
+from fedspan.providers.local import MARK
+
+CHUNK_BYTES: Final = 65_536
+Cut = Callable[[str], bool]
+"""Whether the machine of this name is cut off."""
+Named = Callable[[], str]
+"""Whose connection it is."""
+
+
+def nobody(machine: str) -> bool:
+    return False
+
+
+class Relay:
+    """Listens on loopback and passes on to `target`, while the block runs."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._cut: Cut = nobody
+        self._changed = threading.Condition()
+        self._open: set[socket.socket] = set()
+        self._ended = False
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._ended = True
+        self.cut(nobody)
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for one in tuple(self._open):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def cut(self, who: Cut) -> None:
+        """From now on these are cut off, and no others."""
+        with self._changed:
+            self._cut = who
+            self._changed.notify_all()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, peer = self._listener.accept()
+                threading.Thread(target=self._serve, args=(near, peer[1]), daemon=True).start()
+
+    def _serve(self, near: socket.socket, port: int) -> None:
+        machine = cache(lambda: machine_at(port))  # dear, so not asked while nobody is cut off
+        self._wait(machine)
+        with near, contextlib.suppress(OSError):
+            with socket.create_connection(("127.0.0.1", self._target)) as far:
+                self._open |= {near, far}
+                back = threading.Thread(target=self._pump, args=(far, near, machine), daemon=True)
+                back.start()
+                self._pump(near, far, machine)
+                back.join()
+            self._open -= {near, far}
+
+    def _pump(self, source: socket.socket, sink: socket.socket, machine: Named) -> None:
+        """Until either end closes; the other hears of it."""
+        with contextlib.suppress(OSError):
+            while data := source.recv(CHUNK_BYTES):
+                self._wait(machine)
+                sink.sendall(data)
+        for one in (source, sink):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def _wait(self, machine: Named) -> None:
+        if self._cut is nobody:
+            return
+        name = machine()
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or not self._cut(name))
+
+
+def machine_at(port: int) -> str:
+    """The name of the machine whose process speaks from this port of loopback, or nothing."""
+    for one in psutil.net_connections("tcp4"):
+        if one.laddr and one.laddr.port == port and one.pid:
+            with contextlib.suppress(psutil.Error):
+                return Path(psutil.Process(one.pid).environ().get(MARK, "")).name
+    return ""
