@@ -18,3 +18,10 @@ def one_or_more(given: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"at least 1, got {number}")
     return number
+
+
+def share(given: str) -> float:
+    number = float(given)
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"between 0 and 1, got {number:g}")
+    return number

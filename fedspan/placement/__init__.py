@@ -9,5 +9,6 @@ place they allow; ``federation``, ``latency``, ``duration``, ``makespan``, ``cos
 ``evaluation`` say what a candidate means for these participants; ``constraints`` drops what a
 person ruled out; ``front`` scores and orders the rest; ``replay`` and ``stability`` say how sure
 that is; ``explain`` and ``assumptions`` say it in words; ``choose`` puts them together. ``offers``
-makes a book of what providers offer just now, ``revision`` one of newer prices.
+makes a book of what providers offer just now, ``revision`` one of newer prices. ``purchasing``
+decides, while a job runs, how long its aggregator stays on spot.
 """

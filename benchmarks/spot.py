@@ -1,0 +1,336 @@
+"""Spot machines under a deadline: what rules cost on recorded capacity, and what is the least.
+
+24 hours of rounds of 60 s, a checkpoint after each, 180 s until another machine works, from random
+starts in recorded traces (JSON, see --traces), once in a single zone and once with all the zones
+that a campaign (a folder) watched for one machine type. Every rule fails over in the same way. The
+deadline is a multiple of the work. ``x optimum`` is the bill of all starts over that of the
+cheapest schedules that whoever knows all outages could make (benchmarks/spot_optimum.py).
+
+Then the setting of Multi-FedLS: 30 rounds of 623.57 s, revocations at random, 180 s to boot, with
+a checkpoint every round as jobs do it here, and every 10 rounds as published.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # one thread, whatever the machine has
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.closed_form import campaigns, recorded
+from benchmarks.options import one_or_more, share
+from benchmarks.spot_optimum import optimum
+from benchmarks.spot_rules import (
+    BOOT,
+    STEP_S,
+    Job,
+    Run,
+    UniformProgress,
+    by_deadline,
+    capacity,
+    first_up,
+    on_demand,
+    recorded_steps,
+    spot,
+    stays,
+)
+from fedspan.placement.book import Floats, Ints
+from fedspan.placement.makespan import HOUR
+from fedspan.placement.replay import Trace, Work, sampled
+
+ROOT = Path(__file__).resolve().parents[1]
+DEADLINES = (1.1, 1.25, 1.5)
+AIMS = {"over_optimum": 1.15, "time": 1.03, "misses": 0}
+ROUNDS, ROUND_S, BOOT_S = 30, 623.57, 180.0
+REVOCATION_HOURS = (2, 4, 6)
+DRAWS = 20_000
+OURS = "ours, by deadline"
+
+
+@dataclass(frozen=True)
+class Ask:
+    rounds: int
+    deadlines: tuple[int, ...]
+    spot_price: float
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Places that a job may move between, and the steps at which it starts."""
+
+    places: tuple[Trace, ...]
+    starts: Ints
+
+
+def pools(
+    groups: Sequence[tuple[Trace, ...]], rng: np.random.Generator, starts: int, longest: int
+) -> list[Pool]:
+    """`starts` spread over the groups that are as long as the longest deadline."""
+    able = [(one, recorded_steps(one) - longest) for one in groups]
+    able = [(one, room) for one, room in able if room >= 0]
+    if not able:
+        raise SystemExit(
+            f"no traces are as long as the longest deadline, {longest * STEP_S / HOUR:g} h; "
+            "give fewer --hours"
+        )
+    counts = np.bincount(np.arange(starts) % len(able), minlength=len(able)).tolist()
+    return [
+        Pool(one, rng.integers(0, room, count, endpoint=True))
+        for (one, room), count in zip(able, counts, strict=True)
+        if count
+    ]
+
+
+def compared(asked: Ask, found: Sequence[Pool], several: bool) -> dict[str, Any]:
+    """Every rule at every deadline, and what the optimum costs."""
+    parts = [_pool(asked, pool, several) for pool in found]
+    return {
+        "zones": "several" if several else "one",
+        "pools": len(found),
+        "places": sum(len(one.places) for one in found),
+        "starts": sum(len(one.starts) for one in found),
+        "always_capacity": int(sum(one["always"].sum() for one in parts)),
+        "deadlines": [
+            _deadline(asked, deadline, [one[deadline] for one in parts], parts)
+            for deadline in asked.deadlines
+        ],
+    }
+
+
+def _pool(asked: Ask, pool: Pool, several: bool) -> dict[Any, Any]:
+    up = capacity(pool.places)
+    until, starts = stays(up), pool.starts.tolist()
+    rows, longest = until.tolist(), max(asked.deadlines)
+
+    def runs(places: list[list[int]], ups: list[int], rule: Any, deadline: int) -> list[Run]:
+        return [
+            Job(places, ups, start, asked.rounds).run(rule(), deadline, asked.spot_price)
+            for start in starts
+        ]
+
+    alone = [
+        runs([row], first_up(up[place : place + 1]).tolist(), lambda: spot, longest)
+        for place, row in enumerate(rows)
+    ]
+    some, ups = up.any(axis=0), first_up(up).tolist()
+    found: dict[Any, Any] = {
+        "always": np.array([some[one : one + asked.rounds + BOOT].all() for one in starts])
+    }
+    for deadline in asked.deadlines:
+        kinds = {
+            "on demand": runs(rows, ups, lambda: on_demand, deadline),
+            "spot, one zone": alone[0],
+            "uniform progress": runs(
+                rows, ups, lambda end=deadline: UniformProgress(asked.rounds, end), deadline
+            ),
+            OURS: runs(rows, ups, lambda: by_deadline(asked.spot_price), deadline),
+        }
+        if several:
+            best = [min(ones, key=lambda run: run.steps) for ones in zip(*alone, strict=True)]
+            kinds["spot, best zone in hindsight"] = best
+        least = optimum(up, pool.starts, asked.rounds, deadline, asked.spot_price)
+        found[deadline] = {"runs": kinds, "optimum": least}
+    return found
+
+
+def _deadline(
+    asked: Ask, deadline: int, parts: Sequence[dict[str, Any]], whole: Sequence[dict[Any, Any]]
+) -> dict[str, Any]:
+    """`parts` by pool, put together."""
+    least = np.concatenate([one["optimum"] for one in parts])
+    always = np.concatenate([one["always"] for one in whole])
+    order = (
+        "on demand",
+        "spot, one zone",
+        "spot, best zone in hindsight",
+        "uniform progress",
+        OURS,
+    )
+    rows = [
+        _row(name, [run for one in parts for run in one["runs"][name]], asked, deadline, least)
+        for name in order
+        if name in parts[0]["runs"]
+    ]
+    alone = asked.rounds + BOOT
+    ours = np.array([run.steps for one in parts for run in one["runs"][OURS]])[always]
+    return {
+        "deadline": round(deadline / asked.rounds, 4),
+        "rows": rows,
+        "optimum_cost": float(least.mean() / alone),
+        "time_where_capacity": _quantiles(ours / alone) if ours.size else None,
+    }
+
+
+def _row(
+    name: str, runs: Sequence[Run], asked: Ask, deadline: int, least: Floats
+) -> dict[str, Any]:
+    steps = np.array([run.steps for run in runs], float)
+    cost = np.array([run.cost for run in runs])
+    hours = _quantiles(steps * STEP_S / HOUR)
+    return {
+        "rule": name,
+        "hours_p50": hours["p50"],
+        "hours_p95": hours["p95"],
+        "cost": float(cost.mean() / (asked.rounds + BOOT)),
+        "over_optimum": float(cost.sum() / least.sum()),
+        "over_optimum_p95": float(np.quantile(cost / least, 0.95)),
+        "misses": int((steps > deadline).sum()),
+        "interruptions": float(np.mean([run.losses for run in runs])),
+    }
+
+
+def _quantiles(values: Floats) -> dict[str, float]:
+    return {name: float(np.quantile(values, at)) for name, at in (("p50", 0.5), ("p95", 0.95))}
+
+
+def multi_fedls(seed: int, spot_price: float) -> list[dict[str, Any]]:
+    """Mean hours and cost by how often machines are revoked, over those of on demand."""
+    work = Work(ROUNDS, ROUND_S, setup_seconds=BOOT_S, recovery_seconds=BOOT_S)
+    alone = (BOOT_S + work.seconds) / HOUR
+    found = []
+    for every in REVOCATION_HOURS:
+        row: dict[str, Any] = {"revoked_every_hours": every, "on_demand_hours": alone}
+        for name, rounds in (("ours", 1), ("published", 10)):
+            rng = np.random.default_rng(seed)
+            hours = sampled(rng, replace(work, checkpoint_every=rounds), 1 / every, 0.0, DRAWS)
+            row |= {
+                f"{name}_time": float(hours.mean() / alone),
+                f"{name}_time_p95": float(np.quantile(hours, 0.95) / alone),
+                f"{name}_cost": float(spot_price * hours.mean() / alone),
+            }
+        found.append(row)
+    return found
+
+
+def aims(document: dict[str, Any]) -> list[str]:
+    """A sentence for each aim, that says whether it was reached."""
+    said = []
+    for setting in document["settings"]:
+        where = "in one zone" if setting["zones"] == "one" else "with fail-over"
+        for one in setting["deadlines"]:
+            ours = next(row for row in one["rows"] if row["rule"] == OURS)
+            time = one["time_where_capacity"]
+            told = [
+                _aim(ours["misses"] <= AIMS["misses"], f"{ours['misses']} deadlines missed"),
+                _aim(
+                    ours["over_optimum"] <= AIMS["over_optimum"],
+                    f"{ours['over_optimum'] - 1:.1%} over the optimum",
+                ),
+            ]
+            if time is not None and setting["zones"] == "several":
+                told.append(
+                    _aim(time["p50"] <= AIMS["time"], f"{time['p50'] - 1:.1%} more time (p50)")
+                )
+                told.append(
+                    _aim(time["p95"] <= AIMS["time"], f"{time['p95'] - 1:.1%} more time (p95)")
+                )
+            said.append(f"{where}, deadline {one['deadline']:g} x work: {', '.join(told)}")
+    return said
+
+
+def _aim(reached: bool, figure: str) -> str:
+    return figure if reached else f"{figure} (NOT the aim)"
+
+
+COLUMNS = {
+    "h p50": ("hours_p50", ".1f"),
+    "h p95": ("hours_p95", ".1f"),
+    "x on demand": ("cost", ".3f"),
+    "x optimum": ("over_optimum", ".3f"),
+    "p95": ("over_optimum_p95", ".2f"),
+    "missed": ("misses", ",d"),
+    "losses": ("interruptions", ".1f"),
+}
+"""By heading: which figure of a rule, and how it is written."""
+WIDTH = 110
+
+
+def shown(document: dict[str, Any]) -> None:
+    console = Console(width=WIDTH)
+    for setting in document["settings"]:
+        several = setting["zones"] == "several"
+        for one in setting["deadlines"]:
+            where = "fail-over between zones" if several else "one zone"
+            table = Table(
+                title=f"Deadline {one['deadline']:g} x {document['hours']} h of work, {where}: "
+                f"{setting['starts']:,} starts in {_counted(setting)}"
+            )
+            table.add_column("rule", no_wrap=True)
+            for name in COLUMNS:
+                table.add_column(name, justify="right")
+            for row in one["rows"]:
+                cells = (format(row[key], form) for key, form in COLUMNS.values())
+                table.add_row(row["rule"], *cells)
+            least = f"{one['optimum_cost']:.3f}"
+            table.add_row("optimum, knowing all", "", "", least, "1.000", "1.00", "0", "")
+            console.print(table)
+    table = Table(
+        title=f"Multi-FedLS: {ROUNDS} rounds of {ROUND_S} s, spot at {document['spot']:g}"
+    )
+    for name in ("revoked every", "alone h"):
+        table.add_column(name, justify="right")
+    for scheme in ("each round", "each 10"):
+        for name in ("time", "p95", "cost"):
+            table.add_column(f"{scheme}:\n{name}", justify="right")
+    for row in document["multi_fedls"]:
+        cells = [
+            f"{row[f'{name}_{key}']:.3f}"
+            for name in ("ours", "published")
+            for key in ("time", "time_p95", "cost")
+        ]
+        table.add_row(f"{row['revoked_every_hours']} h", f"{row['on_demand_hours']:.2f}", *cells)
+    console.print(table)
+    for line in aims(document):
+        console.print(line, highlight=False)
+
+
+def _counted(setting: dict[str, Any]) -> str:
+    kind = "campaign" if setting["zones"] == "several" else "trace"
+    return f"{setting['pools']} {kind}{'' if setting['pools'] == 1 else 's'}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--traces", type=Path, default=ROOT.parent / "shared" / "data" / "traces")
+    parser.add_argument("--hours", type=one_or_more, default=24, help="of work")
+    parser.add_argument("--starts", type=one_or_more, default=1000, help="in one zone, and in many")
+    parser.add_argument("--spot-price", type=share, default=0.3, help="as a share of on demand's")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    rounds = round(given.hours * HOUR / STEP_S)
+    asked = Ask(rounds, tuple(round(rounds * one) for one in DEADLINES), given.spot_price)
+    found, rng = recorded(given.traces), np.random.default_rng(given.seed)
+    groups = ([(one,) for one in found], list(campaigns(found).values()))
+    document = {
+        "hours": given.hours,
+        "spot": given.spot_price,
+        "settings": [
+            compared(asked, pools(group, rng, given.starts, max(asked.deadlines)), several)
+            for several, group in enumerate(groups)
+            if group
+        ],
+        "multi_fedls": multi_fedls(given.seed, given.spot_price),
+    }
+    if given.json:
+        print(json.dumps(document))
+    else:
+        shown(document)
+
+
+if __name__ == "__main__":
+    main()
