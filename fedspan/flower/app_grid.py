@@ -77,7 +77,8 @@ class AppGrid(Grid):
         self._open(asked, training)
         seconds = min(self._setting.manifest.spec.limits.round, timeout or inf)
         began, replies = time.monotonic(), []
-        for arrival in exchange(self._setting.grid, ordered, names, seconds, self._setting.watch):
+        one = self._setting
+        for arrival in exchange(one.grid, ordered, names, seconds, one.watch, one.folder):
             self._mark(arrival, training, time.monotonic() - began)
             if arrival.message is not None:
                 replies.append((arrival.participant, arrival.message))

@@ -25,16 +25,16 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
 from fedspan.domain.reports import Fault, Phase
-from fedspan.domain.rounds import Round
+from fedspan.domain.rounds import Checkpoint, Round
 from fedspan.domain.seeds import derive
 from fedspan.domain.spec import ROUNDS_KEY
-from fedspan.errors import FedspanError, TrainingFailed
+from fedspan.errors import AggregatorLost, FedspanError, SpotNotice, TrainingFailed
 from fedspan.flower import app_state, checkpoints, rounds
 from fedspan.flower.app_grid import AppGrid
 from fedspan.flower.app_rounds import RESULTS, Evaluate, Held, Step
 from fedspan.flower.board import Board
 from fedspan.flower.files import Desire, WorkFolder
-from fedspan.flower.server import GRACE_SECONDS
+from fedspan.flower.server import GRACE_SECONDS, patient
 from fedspan.objects.base import Objects
 
 
@@ -51,12 +51,15 @@ def serve(
     board.write()
     try:
         watch = Desire(folder)
-        run = Run(rounds.Setting(grid, folder, watch, board, watch()), objects, grace)
+        setting = rounds.Setting(grid, folder, watch, board, watch())
+        run = Run(setting, patient(objects, board, watch), grace)
         run.resume()
         with _standing_in(run):
             app(run.grid)
         run.check_end()
         board.end(Phase.DONE)
+    except SpotNotice:
+        board.end(Phase.LEAVING)
     except FedspanError as exc:
         board.end(Phase.FAILED, Fault(code=type(exc).__name__, message=str(exc)))
     except Exception as exc:
@@ -72,17 +75,21 @@ class Run:
         self.setting, self.objects, self.grace = setting, objects, grace
         self.grid = AppGrid(setting)
         self.done = self._before = self._starts = 0
+        self._parent = ""
         self._found: tuple[checkpoints.Named, dict[str, Any]] | None = None
         self._told: set[str] = set()
 
     def resume(self) -> None:
         """Find the last whole round, and tell of rounds that were not acknowledged."""
-        job, acknowledged = self.setting.manifest.job, self.setting.manifest.acknowledged
+        manifest = self.setting.manifest
+        job, acknowledged = manifest.job, manifest.acknowledged
         found = checkpoints.latest(self.objects, job, acknowledged)
         if found is not None:
             record, tensors, state = found
-            self._found, self.done = (tensors, app_state.load(state)), record.round.number
-        checkpoints.forget(self.objects, job, max(self.done, acknowledged))
+            record.fence(manifest.epoch)
+            self._found = dict(tensors), app_state.load(dict(state))
+            self.done, self._parent = record.round.number, record.identity
+        checkpoints.forget(self.objects, job, max(self.done, acknowledged), manifest.epoch)
         for one in checkpoints.records(self.objects, job, acknowledged):
             self.setting.board.close_round(one.round, acknowledged)
         self._seed("start")
@@ -134,7 +141,12 @@ class Run:
         return fresh
 
     def save(self, held: Held, kept: app_state.Kept, describe: Callable[..., Round]) -> Round:
-        """Commit the round that `describe` makes of its checkpoint."""
+        """Commit the round that `describe` makes of its checkpoint.
+
+        Raises:
+            AggregatorLost: an earlier incarnation, late, has committed it with other bytes; the
+                next one goes on from these, which an app under way cannot.
+        """
         state = {
             "start": self._starts,
             "names": list(held.arrays),
@@ -146,8 +158,18 @@ class Run:
         tensors = {name: one.numpy() for name, one in held.arrays.items()}
         weights = tensors, app_state.dump(state)
         number, job = self.done + 1, self.setting.manifest.job
-        record = checkpoints.save(self.objects, job, number, weights, describe)
-        self.done = number
+        made: list[Round] = []
+
+        def noted(checkpoint: Checkpoint) -> Round:
+            made.append(describe(checkpoint))
+            return made[-1]
+
+        record, _, _ = checkpoints.save(self.objects, job, number, weights, noted, self._parent)
+        if record.round.checkpoint.sha256 != made[0].checkpoint.sha256:
+            raise AggregatorLost(
+                f"round {number} was committed by incarnation {record.round.epoch}"
+            )
+        self.done, self._parent = number, record.identity
         return record.round
 
     def seed(self, number: int) -> None:

@@ -78,13 +78,7 @@ def serve(grid: Grid, folder: WorkFolder, objects: Objects, grace: float = GRACE
 def _run(grid: Grid, folder: WorkFolder, objects: Objects, board: Board, grace: float) -> None:
     watch = Desire(folder)
     manifest = watch.manifest()
-
-    def waiting(what: str) -> None:
-        board.wait(what)
-        if watch.manifest().desired is Desired.STOP:
-            raise JobCancelled(f"job {manifest.job}: stopped while {what}")
-
-    objects = Patient(objects, waiting)
+    objects = patient(objects, board, watch)
     program = _program(manifest, objects)
     setting = rounds.Setting(grid, folder, watch, board, manifest, program)
     job = _Job(setting, objects)
@@ -93,6 +87,18 @@ def _run(grid: Grid, folder: WorkFolder, objects: Objects, board: Board, grace: 
         setting.connected(grace)
     while job.done < manifest.spec.rounds:
         board.close_round(job.round(), watch.manifest().acknowledged)
+
+
+def patient(objects: Objects, board: Board, watch: Desire) -> Objects:
+    """`objects`, waited for while they are away, unless the job is to stop."""
+
+    def waiting(what: str) -> None:
+        board.wait(what)
+        manifest = watch.manifest()
+        if manifest.desired is Desired.STOP:
+            raise JobCancelled(f"job {manifest.job}: stopped while {what}")
+
+    return Patient(objects, waiting)
 
 
 class _Job:
