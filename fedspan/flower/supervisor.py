@@ -27,7 +27,7 @@ from fedspan.flower.notices import WATCHER, Leaving
 from fedspan.flower.reporting import Api, Away, Dismissed, Pace, Sequence, logger, wanted
 from fedspan.flower.settings import Settings
 from fedspan.flower.shipping import Shipper
-from fedspan.flower.warm import TOKEN, Family, Stop
+from fedspan.flower.warm import KILLED, TOKEN, Family, Stop
 from fedspan.flower.workers import QUIET, SERVER_LOG, SUPEREXEC, SUPERLINK, warm_up_aggregator
 from fedspan.objects.granted import GRANT
 from fedspan.objects.opening import open_objects
@@ -149,7 +149,8 @@ class Supervisor:
         if self._status.phase in (Phase.DONE, Phase.FAILED, Phase.LEAVING):
             return
         if ended:
-            self._fail(TrainingFailed, f"the training stopped without a result: {ended}")
+            why = AggregatorLost if KILLED in ended else TrainingFailed
+            self._fail(why, f"the training stopped without a result: {ended}")
         elif self._run is not None and time.monotonic() - self._looked > RUN_CHECK_SECONDS:
             self._looked = time.monotonic()
             self._check_run(self._run)

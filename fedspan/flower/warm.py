@@ -24,6 +24,8 @@ from types import FrameType
 from typing import Final, NoReturn
 
 TOKEN: Final = "FEDSPAN_TOKEN"
+KILLED: Final = "was killed by"
+"""In the word on how a process ended: a signal ended it, which was none of its own doing."""
 """Environment: what a machine proves itself with to the API. Children start without it; a fork
 still shares the memory of who holds it, so warm workers are for apps one trusts: our own."""
 
@@ -69,7 +71,7 @@ class Child:
             case None:
                 return f"{self.name} runs"
             case code if code < 0:
-                return f"{self.name} was killed by {signal.Signals(-code).name}"
+                return f"{self.name} {KILLED} {signal.Signals(-code).name}"
             case code:
                 return f"{self.name} exited with {code}"
 

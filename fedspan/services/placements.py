@@ -36,6 +36,7 @@ from fedspan.providers.base import Provider
 from fedspan.services import books
 from fedspan.services.asking import at_once
 from fedspan.services.examine import out_of_reach, program_key
+from fedspan.services.purchasing import affordable
 
 if TYPE_CHECKING:
     from fedspan.placement.book import Book
@@ -106,7 +107,7 @@ def place_job(app: App, job: Job) -> PlacementAnswer:
     answer = _among_offers(
         app,
         job.spec,
-        worth_trying(job, offers, app.now()),
+        affordable(app, job, worth_trying(job, offers, app.now())),
         rounds=max(1, job.spec.rounds - job.rounds_done),
         seconds=seconds_left(job, app.now()),
         spent=job.spent,

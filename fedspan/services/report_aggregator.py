@@ -42,6 +42,7 @@ from fedspan.services.billing import with_traffic
 from fedspan.services.changes import Step, change, event
 from fedspan.services.examine import upload_key
 from fedspan.services.linking import chosen, lost
+from fedspan.services.purchasing import slack_spent
 from fedspan.stores.base import Change
 
 MOST_ROUNDS: Final = 40
@@ -91,7 +92,8 @@ def _trouble(app: App, job: Job, report: AggregatorReport) -> FedspanError | Non
             f"the aggregator says it is done, but only {job.rounds_done} of {job.spec.rounds} "
             "rounds are complete"
         )
-    return overrun(job, app.now()) or next_round(job, app.now())
+    passed = overrun(job, app.now()) or next_round(job, app.now())
+    return passed or slack_spent(app, job)
 
 
 def _unreachable(

@@ -18,6 +18,7 @@ from fedspan.domain.machines import MachineSpec, MachineState, Offer, Role, chea
 from fedspan.domain.placements import PlacementAnswer
 from fedspan.domain.places import costing, where
 from fedspan.domain.sites import Site, SiteKind
+from fedspan.domain.spec import Purchase
 from fedspan.domain.waits import Assignment
 from fedspan.errors import CloudUnavailable, LaunchRefused, ProviderError
 from fedspan.providers.base import Provider
@@ -73,11 +74,11 @@ def place(app: App, job_id: str) -> dict[str, object]:
 
 
 def _places(app: App, job: Job) -> PlacementAnswer | None:
-    """None when a job that has begun finds no place just now."""
+    """None when a job that has begun, or one that may wait for spot, finds no place just now."""
     try:
         return place_job(app, job)
     except ProviderError as exc:
-        if not job.losses:
+        if not job.losses and job.spec.aggregator.purchase is not Purchase.DEADLINE:
             raise
         log.warning("NoPlaceNow", job=job.id, error=f"{type(exc).__name__}: {exc}")
         return None

@@ -127,13 +127,12 @@ def _signal(processes: Iterable[psutil.Process], number: signal.Signals) -> None
 NO_NOTICES: Final = (
     "" if find_spec("fedspan.flower.notices") else "no aggregator reads notices in this version"
 )
-CALLED_FAILED: Final = "a supervisor calls a ServerApp that was killed a failed training"
 NOT_RELAUNCHED: Final = "nobody starts a participant's machine again in the middle of a job"
 
 ATTACKS: Final = (
     Attack("aggregator machine, SIGKILL", killed(AGGREGATOR)),
     Attack("aggregator machine, SIGSTOP", stopped(AGGREGATOR)),
-    Attack("ServerApp, SIGKILL", killed(AGGREGATOR, "serverapp"), CALLED_FAILED),
+    Attack("ServerApp, SIGKILL", killed(AGGREGATOR, "serverapp")),
     Attack("ServerApp, SIGSTOP", stopped(AGGREGATOR, "serverapp")),
     Attack("SuperLink, SIGKILL", killed(AGGREGATOR, "flower-superlink")),
     Attack("SuperLink, SIGSTOP", stopped(AGGREGATOR, "flower-superlink")),

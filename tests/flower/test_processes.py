@@ -108,7 +108,7 @@ def test_a_serverapp_that_is_killed_is_a_fault_and_a_supernode_starts_again(tmp_
         second = named(agent, "flower-supernode")
         said = world.api.sites[site].message
 
-    assert fault is not None and fault.code == "TrainingFailed"
+    assert fault is not None and fault.code == "AggregatorLost"
     assert "serverapp was killed by SIGKILL" in fault.message
     assert second.pid != first.pid
     assert "flower-supernode was killed by SIGKILL" in said

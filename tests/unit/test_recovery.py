@@ -462,3 +462,49 @@ def test_a_job_that_has_not_begun_does_not(begin: Callable[..., Here]) -> None:
     here.cloud.sells.clear()
     with pytest.raises(NoCapacity):
         steps.place(here.app, here.id)
+
+
+# By the deadline
+
+
+BY_DEADLINE = {"aggregator": {"purchase": "deadline"}, "rounds": 10}
+"""Ten rounds of 30 s, 240 s to recover, 15 s to notice: slack is what is left beyond these."""
+
+
+def test_spot_is_bought_while_the_deadline_leaves_time_for_a_loss(
+    begin: Callable[..., Here],
+) -> None:
+    here = begin(**BY_DEADLINE, limits={"deadline": "20m"})
+    here.launch()
+    here.train()
+    first = here.offer
+    here.world.clock.tick(330)
+    report_aggregator(here.app, here.says(Phase.TRAINING))
+    in_time = [said for _, said in here.app.executions.told]
+    here.world.clock.tick(300)
+    report_aggregator(here.app, here.says(Phase.TRAINING))
+    told = here.app.executions.told[-1]
+    here.again("SlackSpent")
+
+    assert first.spot
+    assert "SlackSpent" not in in_time
+    assert told == ("token", "SlackSpent")
+    assert not here.offer.spot
+    assert recovery.fruitless(here.job) == 0
+
+
+def test_a_deadline_that_is_near_buys_on_demand_from_the_start(begin: Callable[..., Here]) -> None:
+    here = begin(**BY_DEADLINE, limits={"deadline": "10m"})
+    here.launch()
+
+    assert not here.offer.spot
+
+
+def test_spot_is_waited_for_only_as_long_as_slack_lasts(begin: Callable[..., Here]) -> None:
+    here = begin(DEAR, **BY_DEADLINE, limits={"deadline": "1h"})
+    first = steps.place(here.app, here.id)
+    here.world.clock.tick(3100)
+    second = steps.place(here.app, here.id)
+
+    assert (first["placed"], second["placed"]) == (False, True)
+    assert here.job.placement is not None and here.job.placement.candidate is not None
