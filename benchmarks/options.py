@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 
 
 def two_or_more(given: str) -> int:
@@ -24,4 +25,11 @@ def share(given: str) -> float:
     number = float(given)
     if not 0 < number < 1:
         raise argparse.ArgumentTypeError(f"between 0 and 1, got {number:g}")
+    return number
+
+
+def not_negative(given: str) -> float:
+    number = float(given)
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"0 or more, got {number:g}")
     return number

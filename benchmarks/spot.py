@@ -30,7 +30,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.closed_form import campaigns, recorded
-from benchmarks.options import one_or_more, share
+from benchmarks.options import not_negative, one_or_more, share
 from benchmarks.spot_optimum import optimum
 from benchmarks.spot_rules import (
     BOOT,
@@ -48,6 +48,7 @@ from benchmarks.spot_rules import (
 )
 from fedspan.placement.book import Floats, Ints
 from fedspan.placement.makespan import HOUR
+from fedspan.placement.purchasing import LOSSES_PER_HOUR
 from fedspan.placement.replay import Trace, Work, sampled
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,6 +65,7 @@ class Ask:
     rounds: int
     deadlines: tuple[int, ...]
     spot_price: float
+    losses_per_hour: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +137,9 @@ def _pool(asked: Ask, pool: Pool, several: bool) -> dict[Any, Any]:
             "uniform progress": runs(
                 rows, ups, lambda end=deadline: UniformProgress(asked.rounds, end), deadline
             ),
-            OURS: runs(rows, ups, lambda: by_deadline(asked.spot_price), deadline),
+            OURS: runs(
+                rows, ups, lambda: by_deadline(asked.spot_price, asked.losses_per_hour), deadline
+            ),
         }
         if several:
             best = [min(ones, key=lambda run: run.steps) for ones in zip(*alone, strict=True)]
@@ -309,11 +313,15 @@ def main() -> None:
     parser.add_argument("--hours", type=one_or_more, default=24, help="of work")
     parser.add_argument("--starts", type=one_or_more, default=1000, help="in one zone, and in many")
     parser.add_argument("--spot-price", type=share, default=0.3, help="as a share of on demand's")
+    parser.add_argument(
+        "--losses-per-hour", type=not_negative, default=LOSSES_PER_HOUR, help="that ours expects"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     rounds = round(given.hours * HOUR / STEP_S)
-    asked = Ask(rounds, tuple(round(rounds * one) for one in DEADLINES), given.spot_price)
+    deadlines = tuple(round(rounds * one) for one in DEADLINES)
+    asked = Ask(rounds, deadlines, given.spot_price, given.losses_per_hour)
     found, rng = recorded(given.traces), np.random.default_rng(given.seed)
     groups = ([(one,) for one in found], list(campaigns(found).values()))
     document = {

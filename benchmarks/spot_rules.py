@@ -16,7 +16,7 @@ import numpy as np
 from fedspan.domain.spec import Purchase
 from fedspan.placement.book import Bools, Ints
 from fedspan.placement.makespan import HOUR
-from fedspan.placement.purchasing import Situation, wanted
+from fedspan.placement.purchasing import LOSSES_PER_HOUR, Situation, wanted
 from fedspan.placement.replay import Trace
 from fedspan.placement.replay.traces import INSTANT
 
@@ -63,7 +63,7 @@ def spot(seen: Seen) -> Wish:
     return Purchase.SPOT, NEVER
 
 
-def by_deadline(spot_share: float) -> Rule:
+def by_deadline(spot_share: float, losses_per_hour: float = LOSSES_PER_HOUR) -> Rule:
     """Ours: `fedspan.placement.purchasing`, as jobs run it."""
 
     def rule(seen: Seen) -> Wish:
@@ -75,6 +75,7 @@ def by_deadline(spot_share: float) -> Rule:
             on=seen.on,
             spot=seen.spot,
             spot_share=spot_share,
+            losses_per_hour=losses_per_hour,
         )
         decision = wanted(now)
         if decision.purchase is Purchase.ON_DEMAND:

@@ -111,7 +111,7 @@ def _question(ctx: click.Context, path: str, purchase: Purchase | None) -> Place
         question = question.model_copy(update={"placement": placement})
     if purchase is not None:
         wanted = question.aggregator.purchase
-        if wanted not in (purchase, Purchase.ANY):
+        if wanted not in (purchase, Purchase.ANY, Purchase.DEADLINE):
             option = f"--{purchase.replace('_', '-')}-only"
             raise click.UsageError(
                 f"{option} contradicts the spec, which has aggregator.purchase: {wanted}", ctx

@@ -54,7 +54,7 @@ selection:                   # the best round by `metric` among those that reach
 #   regions:                 # providers (aws), regions (aws:eu-west-1), countries (DE), eu, eea
 #     allow: [eu]            # default: all
 #     deny: [CH]
-#   purchase: any            # spot, on_demand or any
+#   purchase: any            # spot, on_demand, any, or deadline: spot while slack lasts
 #   network:                 # who reaches it: participants alone, from the addresses they have
 #     allow_cidrs: [0.0.0.0/0]
 #   approve: true            # wait for `fedspan job approve`; default: start at the best place

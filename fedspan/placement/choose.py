@@ -38,6 +38,7 @@ from fedspan.placement.evaluation import Evaluation, Setting, evaluate, setting
 from fedspan.placement.explain import Story, explain, explain_conflict
 from fedspan.placement.federation import band_ms
 from fedspan.placement.front import Scale, TieBreaks, pareto, ranked, scale
+from fedspan.placement.loosening import together
 from fedspan.placement.stability import Draws, draws
 
 POOL: Final = 50
@@ -136,7 +137,8 @@ def choose(
     else:
         demands = conflict(ranking.constraints)
         further = without(ranking.constraints, demands)
-        explanation = explain_conflict(demands, further, len(on.table))
+        both = together(ranking.constraints, (*demands, *further)) if further else ()
+        explanation = explain_conflict(demands, further, len(on.table), both)
     on_front = set(ranking.front.tolist())
     return PlacementAnswer(
         candidates=shown,

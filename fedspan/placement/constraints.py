@@ -21,12 +21,15 @@ from fedspan.placement.candidates import Candidates
 
 @dataclass(frozen=True, eq=False)
 class Constraint:
-    """`met` by candidate; `relaxed` says what would let one of some rows in, None if nothing."""
+    """`met` by candidate; `relaxed` says what would let one of some rows in, None if nothing. Of a
+    limit, `values` is what it limits, told in whole `step`."""
 
     name: str
     wanted: str
     met: Bools
     relaxed: Callable[[Ints], str | None]
+    values: Floats | None = None
+    step: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +182,8 @@ def _most(
         best = math.ceil(least / step) * step if math.isfinite(least) else math.inf
         return f"at least {form.format(best)}" if best < math.inf and best <= most else None
 
-    return Constraint(name, "at most " + form.format(wanted), values <= wanted, relaxed)
+    met = values <= wanted
+    return Constraint(name, "at most " + form.format(wanted), met, relaxed, values, step)
 
 
 def _one_of(names: Sequence[str]) -> str:

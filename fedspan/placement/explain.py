@@ -53,8 +53,14 @@ def explain(question: PlacementQuestion, story: Story) -> str:
     return " ".join(said)
 
 
-def explain_conflict(demands: Sequence[Demand], further: Sequence[Demand], considered: int) -> str:
-    """`further` conflict still were all of `demands` dropped."""
+def explain_conflict(
+    demands: Sequence[Demand],
+    further: Sequence[Demand],
+    considered: int,
+    together: Sequence[str] = (),
+) -> str:
+    """`further` conflict still were all of `demands` dropped; `together` is what all of these
+    limits would have to become."""
     none = f"None of {considered:,} candidates fits" if considered > 1 else "No candidate fits"
     said = [f"{none}: {_not_met(demands)}."]
     ways = [f"{one.constraint} {one.becomes}" for one in demands if one.becomes is not None]
@@ -63,6 +69,8 @@ def explain_conflict(demands: Sequence[Demand], further: Sequence[Demand], consi
     elif further:
         dropped = "that" if len(demands) == 1 else "they"
         said.append(f"Were {dropped} dropped, still {_not_met(further)}.")
+        if together:
+            said.append(f"It would take {' with '.join(together)}.")
     elif len(demands) == 1:
         said.append(f"Nothing {demands[0].constraint} may be set to is enough.")
     else:

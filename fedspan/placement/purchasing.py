@@ -16,7 +16,7 @@ spent by a loss, a restart or a wait, so the rule needs no clock and no history:
 The first rule is the safety net: a job whose deadline on-demand machines alone would have met, from
 its first second, meets it, whatever spot does. The last is what beats *uniform progress* (Wu et
 al., "Can't Be Late: Optimizing Spot Instance Savings under Deadlines", NSDI 2024), which goes on
-demand whenever it is behind the line from start to deadline, and stays until ahead of it by two
+demand when idle behind the line from start to deadline, and stays until ahead of it by two
 changeovers. There a changeover is 12 minutes; here it is a boot and a link, so that going on demand
 for a single outage and straight back is cheap, and it is waiting that must be rationed.
 """
@@ -32,8 +32,8 @@ from fedspan.errors import InvalidRequest
 
 HOUR: Final = 3600.0
 LOSSES_PER_HOUR: Final = 1.0
-"""Taken where nobody knows better: public traces show 0.1 to 1.4 an hour up. More only makes it
-wait less."""
+"""Taken where nobody knows better: public traces show 0.1 to 1.4 an hour up. Twice as many cost the
+same on them, a quarter as many a tenth more (benchmarks/spot.py): it had better be too many."""
 SPOT_SHARE: Final = 0.4
 """What spot costs of on demand, where nobody says."""
 

@@ -370,7 +370,7 @@ def test_thousands_of_participants_fit_into_a_question(cli, home, asked):
     ("option", "bought"), [("--spot-only", "spot"), ("--on-demand-only", "on_demand")]
 )
 def test_one_way_of_buying_is_asked_for_by_an_option(cli, home, asked, option, bought):
-    for said in ({}, {"purchase": "any"}, {"purchase": bought}):
+    for said in ({}, {"purchase": "any"}, {"purchase": "deadline"}, {"purchase": bought}):
         path = asked(aggregator=said)
         found = cli("place", "--spec", path, option, "--json").document["candidates"]
 

@@ -341,7 +341,7 @@ def questions(draw, book, score=scores, demanding=False):
                     "allow": draw(maybe(some)) or (),
                     "deny": draw(maybe(some)) or (),
                 },
-                "purchase": draw(st.sampled_from((*["any"] * 5, "spot", "on_demand"))),
+                "purchase": draw(st.sampled_from((*["any"] * 4, "deadline", "spot", "on_demand"))),
             },
             "limits": {
                 "deadline": draw(

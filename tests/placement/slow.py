@@ -397,7 +397,7 @@ def broken(book, question, today, price_row, rtts, a_round, seconds, usd, p_inte
         or any(is_in(book, region, entry) for entry in places.allow),
         "aggregator.regions.deny": not any(is_in(book, region, entry) for entry in places.deny),
         "aggregator.purchase": question.aggregator.purchase
-        in ("any", "spot" if spot else "on_demand"),
+        in ("any", "deadline", "spot" if spot else "on_demand"),
         "placement.estimates": placement.estimates or prices.basis[price_row] != 2,
         "placement.price_days": placement.price_days is None or age.days <= placement.price_days,
         "participants": known,

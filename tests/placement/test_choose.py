@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import replace
 from datetime import date
 
@@ -116,6 +117,18 @@ def test_only_what_a_person_wants_to_buy_is_offered(purchase):
     answer = asked(aggregator={"purchase": purchase})
 
     assert {one.purchase.value for one in answer.candidates} == {purchase}
+
+
+def test_by_the_deadline_both_ways_of_buying_are_offered():
+    answer = asked(aggregator={"purchase": "deadline"})
+    spot, on_demand = (
+        asked(aggregator={"purchase": one}).feasible for one in ("spot", "on_demand")
+    )
+
+    assert answer == asked(aggregator={"purchase": "any"})
+    assert answer.feasible == spot + on_demand
+    assert min(spot, on_demand) > 0
+    assert any(one.startswith("interruptions_per_hour") for one in answer.assumptions)
 
 
 def test_spot_is_quoted_with_its_spread_and_its_risk():
@@ -352,6 +365,24 @@ def test_one_demand_that_nobody_meets_is_the_conflict(changes, constraint):
 
     assert set(found) == {constraint}
     assert found[constraint].becomes
+
+
+@pytest.mark.parametrize("purchase", ["any", "deadline", "on_demand"])
+def test_a_deadline_and_a_budget_that_both_bar_all_are_told_with_what_they_would_take(purchase):
+    aggregator = {"purchase": purchase}
+    found, answer = demands(limits={"deadline": 60, "budget_usd": 0.001}, aggregator=aggregator)
+    said = re.search(
+        r"It would take limits\.deadline at least (\d+) s with limits\.budget_usd at least "
+        r"\$([\d.]+)\.$",
+        answer.explanation,
+    )
+    deadline, budget = int(said[1]), float(said[2])
+
+    assert set(found) == {"limits.deadline"}
+    both = {"deadline": deadline, "budget_usd": budget}
+    assert asked(limits=both, aggregator=aggregator).candidates
+    for less in ({"deadline": deadline - 1}, {"budget_usd": round(budget - 0.0001, 4)}):
+        assert not asked(limits={**both, **less}, aggregator=aggregator).candidates
 
 
 def test_a_limit_that_nobody_wrote_is_told_as_the_default():

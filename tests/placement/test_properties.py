@@ -79,7 +79,7 @@ def test_all_that_is_shown_satisfies_every_constraint(case):
         assert need.arch in (None, one.arch)
         assert one.gpus >= need.gpu.count if need.gpu else one.gpus == 0
         assert need.gpu is None or need.gpu.model in (None, one.gpu)
-        assert question.aggregator.purchase in ("any", one.purchase)
+        assert question.aggregator.purchase in ("any", "deadline", one.purchase)
         assert one.hours.expected * 3600 <= limits.deadline + 0.2
         assert one.round_s <= limits.round + 0.001
         assert limits.budget_usd is None or one.cost_usd.total <= limits.budget_usd + 2e-6

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from fedspan.domain.sites import Site
@@ -72,6 +74,26 @@ def test_what_sites_say_of_their_training_is_held_against_the_deadline(tmp_path)
 
     with pytest.raises(NoCapacity, match=r"limits.deadline \(at most 3600 s\)"):
         submit(made.app, spec(rounds=10, limits={"deadline": "1h"}))
+
+
+@pytest.mark.parametrize("purchase", ["any", "deadline"])
+def test_a_deadline_that_cannot_be_met_is_refused_with_the_nearest_that_can(tmp_path, purchase):
+    made = world(tmp_path)
+    for name in ("seoul", "busan", "daejeon"):
+        made.app.store.write([made.app.sites.put(site(name, compute_s=600.0), name, expected=0)])
+
+    def asked(deadline):
+        limits, aggregator = {"deadline": deadline}, {"purchase": purchase}
+        return submit(made.app, spec(rounds=10, limits=limits, aggregator=aggregator))
+
+    with pytest.raises(NoCapacity) as refused:
+        asked("1h")
+    nearest = int(re.search(r"take limits\.deadline at least (\d+) s", str(refused.value))[1])
+
+    assert 6_000 < nearest < 7_000
+    assert asked(nearest).id
+    with pytest.raises(NoCapacity):
+        asked(nearest - 1)
 
 
 def site(name, **changes):

@@ -171,6 +171,7 @@ def test_the_benchmark_tells_what_each_rule_costs_and_how_far_the_aims_are(tmp_p
     [
         (("--traces", "nowhere"), "no traces (*.json) in nowhere; say where they are with"),
         (("--spot-price", "1"), "argument --spot-price: between 0 and 1, got 1"),
+        (("--losses-per-hour", "-1"), "argument --losses-per-hour: 0 or more, got -1"),
     ],
 )
 def test_the_benchmark_says_what_it_cannot_use(options, said):
