@@ -24,8 +24,6 @@ from typing import Any
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # one thread, whatever the machine has
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -46,6 +44,7 @@ from benchmarks.spot_rules import (
     spot,
     stays,
 )
+from benchmarks.spot_tables import OURS, shown
 from fedspan.placement.book import Floats, Ints
 from fedspan.placement.makespan import HOUR
 from fedspan.placement.purchasing import LOSSES_PER_HOUR
@@ -53,11 +52,9 @@ from fedspan.placement.replay import Trace, Work, sampled
 
 ROOT = Path(__file__).resolve().parents[1]
 DEADLINES = (1.1, 1.25, 1.5)
-AIMS = {"over_optimum": 1.15, "time": 1.03, "misses": 0}
 ROUNDS, ROUND_S, BOOT_S = 30, 623.57, 180.0
 REVOCATION_HOURS = (2, 4, 6)
 DRAWS = 20_000
-OURS = "ours, by deadline"
 
 
 @dataclass(frozen=True)
@@ -203,7 +200,7 @@ def multi_fedls(seed: int, spot_price: float) -> list[dict[str, Any]]:
     """Mean hours and cost by how often machines are revoked, over those of on demand."""
     work = Work(ROUNDS, ROUND_S, setup_seconds=BOOT_S, recovery_seconds=BOOT_S)
     alone = (BOOT_S + work.seconds) / HOUR
-    found = []
+    found: list[dict[str, Any]] = []
     for every in REVOCATION_HOURS:
         row: dict[str, Any] = {"revoked_every_hours": every, "on_demand_hours": alone}
         for name, rounds in (("ours", 1), ("published", 10)):
@@ -216,93 +213,6 @@ def multi_fedls(seed: int, spot_price: float) -> list[dict[str, Any]]:
             }
         found.append(row)
     return found
-
-
-def aims(document: dict[str, Any]) -> list[str]:
-    """A sentence for each aim, that says whether it was reached."""
-    said = []
-    for setting in document["settings"]:
-        where = "in one zone" if setting["zones"] == "one" else "with fail-over"
-        for one in setting["deadlines"]:
-            ours = next(row for row in one["rows"] if row["rule"] == OURS)
-            time = one["time_where_capacity"]
-            told = [
-                _aim(ours["misses"] <= AIMS["misses"], f"{ours['misses']} deadlines missed"),
-                _aim(
-                    ours["over_optimum"] <= AIMS["over_optimum"],
-                    f"{ours['over_optimum'] - 1:.1%} over the optimum",
-                ),
-            ]
-            if time is not None and setting["zones"] == "several":
-                told.append(
-                    _aim(time["p50"] <= AIMS["time"], f"{time['p50'] - 1:.1%} more time (p50)")
-                )
-                told.append(
-                    _aim(time["p95"] <= AIMS["time"], f"{time['p95'] - 1:.1%} more time (p95)")
-                )
-            said.append(f"{where}, deadline {one['deadline']:g} x work: {', '.join(told)}")
-    return said
-
-
-def _aim(reached: bool, figure: str) -> str:
-    return figure if reached else f"{figure} (NOT the aim)"
-
-
-COLUMNS = {
-    "h p50": ("hours_p50", ".1f"),
-    "h p95": ("hours_p95", ".1f"),
-    "x on demand": ("cost", ".3f"),
-    "x optimum": ("over_optimum", ".3f"),
-    "p95": ("over_optimum_p95", ".2f"),
-    "missed": ("misses", ",d"),
-    "losses": ("interruptions", ".1f"),
-}
-"""By heading: which figure of a rule, and how it is written."""
-WIDTH = 110
-
-
-def shown(document: dict[str, Any]) -> None:
-    console = Console(width=WIDTH)
-    for setting in document["settings"]:
-        several = setting["zones"] == "several"
-        for one in setting["deadlines"]:
-            where = "fail-over between zones" if several else "one zone"
-            table = Table(
-                title=f"Deadline {one['deadline']:g} x {document['hours']} h of work, {where}: "
-                f"{setting['starts']:,} starts in {_counted(setting)}"
-            )
-            table.add_column("rule", no_wrap=True)
-            for name in COLUMNS:
-                table.add_column(name, justify="right")
-            for row in one["rows"]:
-                cells = (format(row[key], form) for key, form in COLUMNS.values())
-                table.add_row(row["rule"], *cells)
-            least = f"{one['optimum_cost']:.3f}"
-            table.add_row("optimum, knowing all", "", "", least, "1.000", "1.00", "0", "")
-            console.print(table)
-    table = Table(
-        title=f"Multi-FedLS: {ROUNDS} rounds of {ROUND_S} s, spot at {document['spot']:g}"
-    )
-    for name in ("revoked every", "alone h"):
-        table.add_column(name, justify="right")
-    for scheme in ("each round", "each 10"):
-        for name in ("time", "p95", "cost"):
-            table.add_column(f"{scheme}:\n{name}", justify="right")
-    for row in document["multi_fedls"]:
-        cells = [
-            f"{row[f'{name}_{key}']:.3f}"
-            for name in ("ours", "published")
-            for key in ("time", "time_p95", "cost")
-        ]
-        table.add_row(f"{row['revoked_every_hours']} h", f"{row['on_demand_hours']:.2f}", *cells)
-    console.print(table)
-    for line in aims(document):
-        console.print(line, highlight=False)
-
-
-def _counted(setting: dict[str, Any]) -> str:
-    kind = "campaign" if setting["zones"] == "several" else "trace"
-    return f"{setting['pools']} {kind}{'' if setting['pools'] == 1 else 's'}"
 
 
 def main() -> None:
@@ -332,6 +242,7 @@ def main() -> None:
             for several, group in enumerate(groups)
             if group
         ],
+        "multi_fedls_work": f"{ROUNDS} rounds of {ROUND_S:g} s",
         "multi_fedls": multi_fedls(given.seed, given.spot_price),
     }
     if given.json:
