@@ -14,7 +14,7 @@ from fedspan.domain.jobs import LEAVING, Job, Progress
 from fedspan.domain.machines import Offer, Role
 from fedspan.domain.reports import Phase
 from fedspan.domain.rounds import Participation, Round, Status
-from fedspan.errors import NoCapacity, NotFound
+from fedspan.errors import LaunchRefused, NoCapacity, NotFound
 from fedspan.providers.base import Capabilities
 from fedspan.providers.memory import MemoryProvider
 from fedspan.services import ending, steps, waits
@@ -22,11 +22,19 @@ from fedspan.services.billing import incarnation_row, job_bill
 from fedspan.services.books import KEPT
 from fedspan.services.cancel import delete
 from fedspan.services.placements import check_place
-from fedspan.services.recover import recover
 from fedspan.services.report_aggregator import report_aggregator
 from fedspan.services.submit import submit
 from fedspan.settings import Settings
-from tests.support.world import START, World, a_round, aggregator_says, spec, with_sites, world
+from tests.support.world import (
+    START,
+    World,
+    a_round,
+    aggregator_says,
+    lose,
+    spec,
+    with_sites,
+    world,
+)
 
 SITES = ("seoul", "busan", "daejeon")
 GB = 10**9
@@ -164,7 +172,7 @@ def test_every_incarnation_is_in_the_bill_and_none_in_the_job(here: World) -> No
         says(here, job, progress=in_round(epoch + 1))
         here.clock.tick(40)
         if epoch < 3:
-            recover(here.app, job)
+            lose(here.app, job)
             begin(here, job)
     ended = end(here, job)
     made = job_bill(here.app, job)
@@ -204,7 +212,7 @@ def test_the_months_steps_go_on_in_the_next_incarnation(here: World) -> None:
     placement = {"placement": {"egress_used_gb": {"aws": 96}, "model_bytes": GB}}
     job = training(here, **placement)
     done(here, job, 1)  # 96 to 99 GB of the month, which are free up to 100
-    recover(here.app, job)
+    lose(here.app, job)
     begin(here, job)
     done(here, job, 2)
     end(here, job)
@@ -226,7 +234,7 @@ def test_a_round_told_by_the_next_incarnation_is_billed_to_the_lost_one(here: Wo
     job = training(here)
     says(here, job, progress=in_round(1))
     here.clock.tick(600)
-    recover(here.app, job)
+    lose(here.app, job)
     begin(here, job)
     late = done(here, job, 1, 0.0).model_copy(update={"epoch": 1})
     known = here.app.rounds.find("000001", job)
@@ -243,7 +251,7 @@ def test_an_aggregator_whose_launch_was_refused_costs_nothing(here: World) -> No
     steps.check(here.app, job)
     steps.place(here.app, job)
     here.app.providers["aws"].fail_launch.append(NoCapacity("sold out"))
-    with pytest.raises(NoCapacity):
+    with pytest.raises(LaunchRefused):
         steps.launch(here.app, job)
     here.clock.tick(3600)
 
@@ -356,7 +364,7 @@ class TestBudget:
         done(here, job, 1)
         says(here, job, progress=in_round(2))
         assert told(here)[-1] == ("token", "alive")
-        recover(here.app, job)
+        lose(here.app, job)
         steps.place(here.app, job)
         steps.launch(here.app, job)
         rates = here.app.rates.get("000001", job).value

@@ -203,7 +203,9 @@ class Recovery(RuleBasedStateMachine):
 
     @rule(died=st.sampled_from(["", "before", "after"]))
     def the_state_machine_moves(self, died: str) -> None:
-        self._newest().step(self.world.clock.tick, died)
+        walker = self._newest()
+        often = sum(walker.tries.values()) >= 3  # a Lambda that always dies does end a job
+        walker.step(self.world.clock.tick, "" if often else died)
 
     @precondition(lambda self: len(self.told.walkers) > 1)
     @rule(data=st.data())
