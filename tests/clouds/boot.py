@@ -136,6 +136,7 @@ class Vm:
             "HOME": str(self._folder),
             "FEDSPAN_WORK": str(self._folder / "work"),
             "OMP_NUM_THREADS": "1",
+            "FEDSPAN_METADATA": "http://127.0.0.1:9",  # nobody: it asks no address but loopback's
             MARK: str(self._folder),
             **json.loads(os.environ.get(GUEST, "{}")),
             **dict(line.split("=", 1) for line in lines),
