@@ -128,6 +128,7 @@ NO_NOTICES: Final = (
     "" if find_spec("fedspan.flower.notices") else "no aggregator reads notices in this version"
 )
 NOT_RELAUNCHED: Final = "nobody starts a participant's machine again in the middle of a job"
+UNHEARD: Final = "a participant that the API does not hear is given up though its node may answer"
 
 ATTACKS: Final = (
     Attack("aggregator machine, SIGKILL", killed(AGGREGATOR)),
@@ -144,8 +145,8 @@ ATTACKS: Final = (
     Attack("ClientApp, SIGKILL", killed("client", "clientapp")),
     Attack("ClientApp, SIGSTOP", stopped("client", "clientapp")),
     Attack("client machine, SIGKILL", killed("client"), NOT_RELAUNCHED),
-    Attack("client machine, SIGSTOP", stopped("client")),
-    Attack("client and API, cut", cut("client")),
+    Attack("client machine, SIGSTOP", stopped("client"), UNHEARD),
+    Attack("client and API, cut", cut("client"), UNHEARD),
     Attack("all machines and API, cut", cut("")),
     Attack("control plane, SIGKILL", plane_killed),
     Attack("control plane, SIGSTOP", plane_stopped),

@@ -24,7 +24,6 @@ SHORT = (
     "aggregator machine, SIGKILL",
     "SuperNode, SIGKILL",
     "control plane, SIGKILL",
-    "client and API, cut",
 )
 BEFORE = ("check", "place", "launch", "await_ready", "link", "await_trained")
 AFTER = ("select", "save", "tear_down", "notify", "finish")
