@@ -114,19 +114,6 @@ def test_a_serverapp_that_is_killed_is_a_fault_and_a_supernode_starts_again(tmp_
     assert "flower-supernode was killed by SIGKILL" in said
 
 
-def test_a_clientapp_that_is_killed_is_told_and_its_round_goes_on(tmp_path: Path) -> None:
-    with World(tmp_path, rounds=400) as world:
-        agent, site = world.agents[NAMES[0]], NAMES[0]
-        world.api.until(lambda: len(world.api.rounds) >= 1)
-        kill(named(agent, "clientapp"))
-        world.api.until(lambda: "ClientApp was killed" in world.api.sites[site].message)
-        known = len(world.api.rounds)
-        world.api.until(lambda: len(world.api.rounds) > known)
-        fault = word(world).fault
-
-    assert fault is None
-
-
 def test_a_superlink_that_dies_is_a_lost_aggregator(tmp_path: Path) -> None:
     with World(tmp_path, sites=(), rounds=1) as world:
         world.api.until(lambda: phase(world) is Phase.READY)
