@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fedspan.domain.assumed import COMPUTE_S, RECOVERY_S
 from fedspan.domain.placements import Participant
 from fedspan.domain.spec import Purchase
-from fedspan.placement.evaluation import RECOVERY_S, SETUP_S, Setting
-from fedspan.placement.federation import COMPUTE_S, DOWN_MBPS, UP_MBPS
+from fedspan.placement.evaluation import SETUP_S, Setting
+from fedspan.placement.federation import DOWN_MBPS, UP_MBPS
 
 NAMED = 3
 """Participants that are named one by one."""

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from fedspan.domain.assumed import RECOVERY_S
 from fedspan.domain.placements import Participant, PlacementQuestion
 from fedspan.placement.book import Book, Floats
 from fedspan.placement.candidates import EVERY, Candidates, Rows, candidates
@@ -23,8 +24,6 @@ from fedspan.placement.makespan import (
 
 SETUP_S: Final = 180.0
 """From the launch to the first round: the boot of Multi-FedLS' measurements, and linking."""
-RECOVERY_S: Final = 240.0
-"""From a loss to the next round: another machine booted elsewhere, and participants linked."""
 HERE_SETUP_S: Final = 5.0
 HERE_RECOVERY_S: Final = 15.0
 """The same for a machine that is a process of this computer (region without a position)."""

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from fedspan.domain.assumed import COMPUTE_S
 from fedspan.domain.parsing import nearest, refused
 from fedspan.domain.placements import Participant
 from fedspan.placement import latency
@@ -16,7 +17,6 @@ from fedspan.placement.candidates import BITS_PER_BYTE, OCEANIA, WORLD, destinat
 
 UP_MBPS: Final = 100.0
 DOWN_MBPS: Final = 100.0
-COMPUTE_S: Final = 30.0
 """Taken where a participant does not say; every answer names them."""
 
 

@@ -29,6 +29,7 @@ from fedspan.domain.machines import Machine, MachineSpec, MachineState, Offer, R
 from fedspan.domain.spec import CpuArch, Need
 from fedspan.errors import NoCapacity, ProviderError, StorageFull
 from fedspan.providers.base import Capabilities
+from fedspan.providers.user_data import NOTICES
 
 MARK: Final = "FEDSPAN_LOCAL_MACHINE"
 """The environment variable every process of a machine inherits; its value is the folder."""
@@ -135,7 +136,7 @@ class LocalProvider:
         environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         environment |= self._environment | spec.environment
         environment |= {MARK: str(folder), "FEDSPAN_WORK": str(folder / "work")}
-        environment |= {"FEDSPAN_NOTICES": "file"}  # work/notice.json, as anyone may write it
+        environment |= {NOTICES: "file"}  # work/notice.json, as anyone may write it
         with (folder / "console.log").open("ab") as console:
             child = subprocess.Popen(
                 list(self._commands[spec.role]),

@@ -4,19 +4,14 @@ what it goes by is gathered here."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from fedspan.app import App
+from fedspan.domain.assumed import COMPUTE_S, RECOVERY_S
 from fedspan.domain.jobs import Job, seconds_left
 from fedspan.domain.machines import Offer
 from fedspan.domain.spec import Purchase
 from fedspan.errors import NoCapacity, SlackSpent
 from fedspan.placement.purchasing import Decision, Situation, wanted
-
-RECOVER_S: Final = 240.0
-"""From a loss to the next round on a cloud, as a quote assumes it."""
-ROUND_S: Final = 30.0
-"""Of a job that has completed none, as a quote assumes where sites say nothing."""
 
 
 def affordable(app: App, job: Job, offers: Sequence[Offer]) -> list[Offer]:
@@ -56,8 +51,8 @@ def _decided(app: App, job: Job, *, on: Purchase | None, spot: bool) -> Decision
         Situation(
             seconds_left=seconds_left(job, app.now()),
             rounds_left=max(0, job.spec.rounds - job.rounds_done),
-            round_s=job.pace.seconds if job.pace else ROUND_S,
-            recover_s=RECOVER_S,
+            round_s=job.pace.seconds if job.pace else COMPUTE_S,
+            recover_s=RECOVERY_S,
             on=on,
             spot=spot,
             margin_s=app.settings.lost_seconds,

@@ -384,6 +384,7 @@ class Recovery(RuleBasedStateMachine):
         return [one for one in ours if epoch in (None, one.epoch)]
 
     def _deliver(self, one: Incarnation, report: AggregatorReport) -> None:
+        present = self._job().epoch
         try:
             answer = report_aggregator(self.app, report)
         except StaleEpoch:
@@ -391,6 +392,7 @@ class Recovery(RuleBasedStateMachine):
         except (StoreUnavailable, Conflict):
             pass  # it tells again what was not acknowledged
         else:
+            assert report.epoch == present, "a word of a replaced incarnation was taken"
             one.acknowledged = max(one.acknowledged, answer.acknowledged)
 
     def _miss(self) -> None:
