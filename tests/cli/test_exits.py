@@ -58,7 +58,7 @@ def test_every_command_takes_home_and_json_and_explains_itself(path, cli):
     assert cli(*path, "--help").code == 0
 
 
-JOB = ("init", "submit", "list", "show", "watch", "events", "cancel", "delete", "approve")
+JOB = ("init", "submit", "bill", "list", "show", "watch", "events", "cancel", "delete", "approve")
 
 
 def test_the_commands_are_those_documented():
