@@ -80,7 +80,8 @@ class Desired(StrEnum):
 
 class AggregatorManifest(Message):
     """How the aggregator should be. `acknowledged` is the last round we have in the store;
-    `lost` names participants whose machines have stopped speaking. `objects` is new access to the
+    `lost` names participants whose machines have stopped speaking, `returning` those whose machines
+    are being started again. `objects` is new access to the
     objects, in place of what it has; `objects_late` says that it needs some, and that none could be
     had just now."""
 
@@ -95,6 +96,7 @@ class AggregatorManifest(Message):
     classes: tuple[str, ...]
     nodes: tuple[Node, ...] = ()
     lost: tuple[Name, ...] = ()
+    returning: tuple[Name, ...] = ()
     acknowledged: NonNegativeInt = 0
     objects: Grant | None = None
     objects_late: bool = False

@@ -114,9 +114,9 @@ def exchange(
     """Send `messages` and yield one arrival for each, as it happens.
 
     `names` tells whose each destination node is. Ends when all have replied, `seconds` are over,
-    or all who have not replied are lost for good. A participant whose node went away before it
-    replied is asked again at the next node it has, with the same message: what comes of it is
-    the same.
+    or all who have not replied are lost for good: silent to the control plane, and no longer
+    connected here. A participant whose node went away before it replied is asked again when it is
+    back, at another node or at the same, with the same message: what comes of it is the same.
 
     Raises:
         JobCancelled: the control plane wants the job stopped.
@@ -143,9 +143,9 @@ def exchange(
                 pause = POLL_SECONDS[0]
         manifest = attend(watch)  # after a look: what is there already is kept, whatever comes
         pending |= absent.asked_again(end - time.monotonic())
-        yield from absent.given_up()
-        now = time.monotonic()
-        if now >= end or {*pending.values(), *absent} <= set(manifest.lost):
+        yield from absent.given_up(manifest.returning)
+        waited, now = {*pending.values(), *absent}, time.monotonic()
+        if now >= end or waited <= {*manifest.lost} and not _connected(grid, folder, waited):
             break
         # No more than half the time goes into asking, however many participants there are.
         time.sleep(max(0.0, min(max(pause, now - started), end - now)))
@@ -183,11 +183,11 @@ class Absent:
         return True
 
     def asked_again(self, seconds: float) -> dict[str, str]:
-        """Those who are back at another node, by the ids of the messages that went there."""
+        """Those who are back, mostly at another node, by the ids of the messages that went there."""
         if not self._told:
             return {}
         back = online(self._grid, self._folder.nodes())
-        again = [one for one in self._told if self._moved(one, back)]
+        again = [one for one in self._told if one in back]
         for one in again:
             self._messages[one] = _anew(self._messages[one], back[one], max(1.0, seconds))
         taken, _ = _push(self._grid, [self._messages[one] for one in again], again)
@@ -195,15 +195,13 @@ class Absent:
             del self._told[participant]
         return taken
 
-    def given_up(self) -> Iterator[Arrival]:
-        """Those who did not come back for too long, with what was said of them."""
+    def given_up(self, returning: Container[str]) -> Iterator[Arrival]:
+        """Those who did not come back for too long, with what was said of them. Whose machine is
+        being started again is `returning`."""
         now = time.monotonic()
-        for participant in [one for one, (_, until) in self._told.items() if now >= until]:
+        late = [one for one, (_, until) in self._told.items() if now >= until]
+        for participant in [one for one in late if one not in returning]:
             yield self._told.pop(participant)[0]
-
-    def _moved(self, participant: str, back: Mapping[str, int]) -> bool:
-        before = self._messages[participant].metadata.dst_node_id
-        return back.get(participant, before) != before
 
 
 def attend(watch: Watch) -> AggregatorManifest:
@@ -212,6 +210,12 @@ def attend(watch: Watch) -> AggregatorManifest:
     if manifest.desired is Desired.STOP:
         raise JobCancelled(f"job {manifest.job}: stopped by the control plane")
     return manifest
+
+
+def _connected(grid: Grid, folder: WorkFolder, waited: Iterable[str]) -> bool:
+    """Whether one of `waited` still has a node: a machine may be cut off from the control plane
+    alone."""
+    return not online(grid, folder.nodes()).keys().isdisjoint(waited)
 
 
 def _anew(message: Message, node: int, seconds: float) -> Message:

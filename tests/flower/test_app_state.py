@@ -62,7 +62,7 @@ class Deeper(dict[str, int]):
 @pytest.mark.parametrize(
     "value",
     [object(), collections.deque([1]), Deeper(), np.array(["word"]), {"inner": [object()]}],
-    ids=repr,
+    ids=["object", "deque", "subclass", "words", "inner"],  # the same in every process
 )
 def test_what_is_not_written_is_never_guessed(value: Any) -> None:
     with pytest.raises(NotKept):

@@ -34,6 +34,7 @@ def ask(one: Any, seconds: float = 30.0) -> list[Arrival]:
     strategy = build(one.spec.strategy, 1)
     messages = configure(strategy, 1, arrays(Array(start())), task.record(), grid.get_node_ids())
     names = {node: name for name, node in grid.ids.items()}
+    one.work.write_nodes(names)
     return list(exchange(grid, messages, names, seconds, lambda: one.manifest, one.work))
 
 
@@ -82,6 +83,7 @@ def test_who_does_not_reply_in_time_is_missing(federation: Make) -> None:
 def test_nobody_waits_for_machines_that_are_lost(federation: Make) -> None:
     one = federation()
     one.grid.answers["b"] = one.grid.answers["c"] = silent
+    one.grid.at_push = lambda _: one.grid.connected.intersection_update("a")
     one.want(lost=("b", "c"))
 
     arrivals = ask(one, seconds=3600)
@@ -93,16 +95,33 @@ def test_nobody_waits_for_machines_that_are_lost(federation: Make) -> None:
 def test_one_lost_machine_does_not_cut_off_the_slow_ones(federation: Make) -> None:
     one = federation()
     one.grid.answers["b"] = silent
-    slow, asked = one.real("c"), []
-
-    def late(message: Message, context: Any) -> Message | None:
-        asked.append(1)
-        return slow(message, context) if len(asked) > 3 else None
-
-    one.grid.answers["c"] = late
+    one.grid.at_push = lambda _: one.grid.connected.discard("b")
+    one.grid.answers["c"] = late(one, "c", 3)
     one.want(lost=("b",))
 
     assert reasons(ask(one, seconds=3600)) == {"b": "its machine stopped speaking"}
+
+
+def late(one: Any, name: str, looks: int) -> Any:
+    """The real reply of `name`, ready at the look after so many."""
+    real, asked = one.real(name), []
+
+    def answer(message: Message, context: Context) -> Message | None:
+        asked.append(1)
+        return cast(Message, real(message, context)) if len(asked) > looks else None
+
+    return answer
+
+
+@pytest.mark.parametrize("lost", [("b",), ("a", "b", "c")])
+def test_who_is_cut_off_from_the_control_plane_alone_is_waited_for(
+    federation: Make, lost: tuple[str, ...]
+) -> None:
+    one = federation()
+    one.grid.answers["b"] = late(one, "b", 5)
+    one.want(lost=lost)
+
+    assert reasons(ask(one, seconds=3600)) == {}
 
 
 def dies(one: Any, name: str, *, back: bool) -> None:
@@ -116,6 +135,8 @@ def dies(one: Any, name: str, *, back: bool) -> None:
         if back:
             one.grid.ids[name] = 2**62 + 100
             one.work.write_nodes({node: name for name, node in one.grid.ids.items()})
+        else:
+            one.grid.connected.discard(name)
         return Message(Error(ErrorCode.NODE_UNAVAILABLE, "node unavailable"), reply_to=message)
 
     one.grid.answers[name] = answer
@@ -178,6 +199,33 @@ def test_a_question_that_kills_whoever_is_asked_is_not_asked_for_ever(federation
     ask(one, seconds=3600)
 
     assert [name for name, _ in one.grid.asked].count("b") == MOST_TIMES
+
+
+def test_the_return_of_a_machine_that_is_started_again_is_waited_for(
+    federation: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedspan.flower.grid.RETURN_SECONDS", 0.0)
+    one = federation()
+    dies(one, "b", back=False)
+    one.want(returning=("b",))
+
+    assert reasons(ask(one, seconds=0.3)) == {"b": "no reply within 0.3 s"}
+
+
+def test_a_node_that_was_away_for_a_while_is_asked_again(federation: Make) -> None:
+    one = federation()
+    real, asked = one.real("b"), []
+
+    def answer(message: Message, context: Context) -> Message:
+        asked.append(1)
+        if len(asked) > 1:
+            return cast(Message, real(message, context))
+        return Message(Error(ErrorCode.NODE_UNAVAILABLE, "node unavailable"), reply_to=message)
+
+    one.grid.answers["b"] = answer
+
+    assert reasons(ask(one)) == {}
+    assert len(asked) == 2
 
 
 def test_nobody_waits_for_the_return_of_a_machine_that_is_lost(federation: Make) -> None:
