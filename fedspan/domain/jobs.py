@@ -57,6 +57,8 @@ LEAVING: Final = timedelta(seconds=120)
 """Until the machine of a job that must end is gone, though it be silent just then: paid for like
 any other."""
 ENDED: Final = frozenset(state for state, onward in MOVES.items() if not onward)
+RUNNING: Final = frozenset({S.LAUNCHING, S.LINKING, S.TRAINING})
+"""From the launch of an aggregator to its last round, or its loss."""
 del S
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
+from typing import Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
-from fedspan.domain.values import Name, Value
+from fedspan.domain.values import Instant, Name, Value
 
 
 class Until(StrEnum):
@@ -41,7 +43,23 @@ class OpenJob(Value):
 
 
 class Assignment(Value):
-    """A site takes part in a job that runs: its machines are linked to the aggregator."""
+    """A site takes part in a job that runs, since then: its machines are linked to the aggregator.
+    A machine that Fedspan starts was `restarts` times started again, the last time at `restarted`
+    with `rounds_done`, or is `given_up`."""
 
     site: Name
     job: str
+    since: Instant | None = None
+    restarts: NonNegativeInt = Field(default=0, description="without a round done in between")
+    restarted: Instant | None = None
+    rounds_done: NonNegativeInt = 0
+    given_up: bool = False
+
+    def fruitless(self, rounds_done: int) -> int:
+        """How often in a row it was started again without a round completed since."""
+        return self.restarts if rounds_done == self.rounds_done else 0
+
+    def started_again(self, now: datetime, rounds_done: int) -> Self:
+        times = self.fruitless(rounds_done) + 1
+        told = {"restarts": times, "restarted": now, "rounds_done": rounds_done}
+        return self.model_copy(update=told)

@@ -145,7 +145,7 @@ def exchange(
         pending |= absent.asked_again(end - time.monotonic())
         yield from absent.given_up(manifest.returning)
         waited, now = {*pending.values(), *absent}, time.monotonic()
-        if now >= end or waited <= {*manifest.lost} and not _connected(grid, folder, waited):
+        if now >= end or (waited <= {*manifest.lost} and not _connected(grid, folder, waited)):
             break
         # No more than half the time goes into asking, however many participants there are.
         time.sleep(max(0.0, min(max(pause, now - started), end - now)))
@@ -183,7 +183,7 @@ class Absent:
         return True
 
     def asked_again(self, seconds: float) -> dict[str, str]:
-        """Those who are back, mostly at another node, by the ids of the messages that went there."""
+        """Those who are back, at whichever node, by the ids of the messages that went there."""
         if not self._told:
             return {}
         back = online(self._grid, self._folder.nodes())

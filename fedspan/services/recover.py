@@ -9,7 +9,17 @@ from typing import Any, Final
 
 from fedspan.app import App
 from fedspan.domain.events import Level
-from fedspan.domain.jobs import Aggregator, Job, JobState, Leaving, Loss, cost_at, move, overrun
+from fedspan.domain.jobs import (
+    RUNNING,
+    Aggregator,
+    Job,
+    JobState,
+    Leaving,
+    Loss,
+    cost_at,
+    move,
+    overrun,
+)
 from fedspan.domain.machines import Machine, MachineState, Role
 from fedspan.domain.recovery import KEPT_LOSSES, hopeless, last_words, pause_seconds, reason
 from fedspan.errors import (
@@ -27,7 +37,6 @@ from fedspan.services.linking import client_key, lost
 
 LAUNCH_FAILED: Final = frozenset({"Throttled", "CloudUnavailable"})
 """What the launch was retried for, in vain."""
-LOSABLE: Final = (JobState.LAUNCHING, JobState.LINKING, JobState.TRAINING)
 
 
 def recover(app: App, job_id: str, epoch: int, error: Mapping[str, Any]) -> dict[str, object]:
@@ -86,7 +95,7 @@ def _next(app: App, job: Job, epoch: int, code: str) -> Step:
     known = bool(job.losses) and job.losses[-1].epoch >= epoch
     if unwanted or known or job.epoch != epoch or job.aggregator is None:
         return Step(job)
-    if job.state not in LOSABLE:
+    if job.state not in RUNNING:
         return Step(job)
     now, aggregator = app.now(), job.aggregator
     loss = _loss(job, aggregator, code, now)

@@ -11,7 +11,7 @@ import structlog
 from fedspan.app import App
 from fedspan.domain.budgets import next_round, warning
 from fedspan.domain.events import Event, Level
-from fedspan.domain.jobs import Job, JobState, cost_at, overrun
+from fedspan.domain.jobs import RUNNING, Job, cost_at, overrun
 from fedspan.domain.reports import (
     AggregatorManifest,
     AggregatorReport,
@@ -37,7 +37,7 @@ from fedspan.errors import (
     TrainingFailed,
     tree,
 )
-from fedspan.services import waits
+from fedspan.services import clients, waits
 from fedspan.services.billing import with_traffic
 from fedspan.services.changes import Step, change, event
 from fedspan.services.examine import upload_key
@@ -242,12 +242,14 @@ def _manifest(app: App, job: Job, granted: datetime | None = None) -> Aggregator
     """`granted` is when its present access to the objects ends."""
     agents = [agent for name in job.spec.participants for agent in _agents(app, job, name)]
     stop = job.ended or job.cancel_requested or job.outcome is not None
-    finished = job.state not in (JobState.LAUNCHING, JobState.LINKING, JobState.TRAINING)
+    finished = job.state not in RUNNING
     if job.aggregator is None:
         raise NotFound(f"job {job.id} has no aggregator")
     desired = Desired.STOP if stop or finished else Desired.RUN
     short = granted is None or granted < app.now() + RENEWED
     access = _access(app, job) if desired is Desired.RUN and short else {}
+    silent = [one for one in agents if lost(one, app.now(), app.settings.lost_seconds)]
+    returning = [one.site for one in silent if clients.returning(app, job, one)]
     return AggregatorManifest(
         desired=desired,
         job=job.id,
@@ -256,7 +258,8 @@ def _manifest(app: App, job: Job, granted: datetime | None = None) -> Aggregator
         features=job.features,
         classes=job.classes,
         nodes=tuple(Node(site=agent.site, public_key=agent.public_key) for agent in agents),
-        lost=tuple(a.site for a in agents if lost(a, app.now(), app.settings.lost_seconds)),
+        lost=tuple(one.site for one in silent if one.site not in returning),
+        returning=tuple(returning),
         acknowledged=job.rounds_done,
         heartbeat_seconds=app.settings.heartbeat_seconds,
         lease_seconds=app.settings.lease_seconds,

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from fedspan.app import App
-from fedspan.domain.jobs import Job, JobState
+from fedspan.domain.jobs import RUNNING, Job
 from fedspan.domain.reports import AppLink, Desired, Link, SiteManifest, SiteReport
 from fedspan.domain.sites import Agent
 from fedspan.errors import Conflict, NotFound
 from fedspan.services.linking import chosen
 from fedspan.services.measure import asked_of, hear
-
-LINKED = (JobState.LAUNCHING, JobState.LINKING, JobState.TRAINING)
 
 
 def report_site(app: App, report: SiteReport) -> SiteManifest:
@@ -62,7 +60,7 @@ def _link(app: App, site: str, machine: str) -> Link | None:
 def _link_to(app: App, job: Job, site: str, machine: str) -> Link | None:
     """The way to the job's aggregator, once it has let this machine's key in."""
     aggregator = job.aggregator
-    if job.state not in LINKED or job.outcome is not None or aggregator is None:
+    if job.state not in RUNNING or job.outcome is not None or aggregator is None:
         return None
     if aggregator.address is None or aggregator.certificate is None:
         return None

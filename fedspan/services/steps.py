@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
-from datetime import timedelta
 from functools import partial
 
 import structlog
@@ -14,23 +12,21 @@ from fedspan.access import Caller, CallerRole
 from fedspan.app import App
 from fedspan.domain.events import Event
 from fedspan.domain.jobs import Aggregator, Job, JobState, Placement, seconds_left
-from fedspan.domain.machines import MachineSpec, MachineState, Offer, Role, cheapest
+from fedspan.domain.machines import MachineSpec, Offer, Role
 from fedspan.domain.placements import PlacementAnswer
 from fedspan.domain.places import costing, where
 from fedspan.domain.sites import Site, SiteKind
 from fedspan.domain.spec import Purchase
-from fedspan.domain.waits import Assignment
-from fedspan.errors import CloudUnavailable, LaunchRefused, ProviderError
-from fedspan.providers.base import Provider
+from fedspan.errors import LaunchRefused, ProviderError
+from fedspan.services import clients
 from fedspan.services.asking import at_once
 from fedspan.services.changes import Step, change, enter, event, past
 from fedspan.services.examine import examine
-from fedspan.services.linking import client_key, cloud_of, provider_of
+from fedspan.services.launching import TOKEN_LIFETIME, launched
+from fedspan.services.linking import cloud_of
 from fedspan.services.placements import offer_of, passed_over, place_job
 
 log = structlog.get_logger()
-TOKEN_LIFETIME = timedelta(days=8)
-"""Longer than any deadline: a machine cannot renew its token."""
 
 
 def check(app: App, job_id: str) -> dict[str, object]:
@@ -47,7 +43,7 @@ def _ask_for_clients(app: App, sites: Sequence[Site]) -> None:
     """Whether the participants' clouds would start their machines: known before anything that
     costs money is."""
     ours = [one for one in sites if one.kind is not SiteKind.AGENT]
-    for said in at_once({one.name: partial(_client_offer, app, one) for one in ours}).values():
+    for said in at_once({one.name: partial(clients.offer, app, one) for one in ours}).values():
         if isinstance(said, Exception):
             raise said
 
@@ -138,7 +134,7 @@ def launch(app: App, job_id: str) -> dict[str, object]:
     offer = job.aggregator.offer
     cloud = cloud_of(app, offer.provider, f"aggregator {job.epoch} of job {job.id}")
     try:
-        _start(cloud, job_id, _aggregator_machine(app, job, offer))
+        launched(cloud, job_id, _aggregator_machine(app, job, offer))
     except ProviderError as exc:
         cause = type(exc).__name__
         change(app, job_id, lambda job: _refused(job, cause))
@@ -147,26 +143,8 @@ def launch(app: App, job_id: str) -> dict[str, object]:
         raise LaunchRefused(f"{cause}: {exc}") from exc
     change(app, job_id, lambda job: _launched(app, job))
     for name in job.spec.participants:
-        site = app.sites.get(name).value
-        _assign(app, job, name)
-        if site.kind is not SiteKind.AGENT:
-            _launch_client(app, job, site)
+        clients.assign(app, job, app.sites.get(name).value)
     return {"job": job.id, "epoch": job.epoch}
-
-
-def _start(cloud: Provider, job_id: str, spec: MachineSpec) -> None:
-    """Raises `CloudUnavailable` while what an earlier launch of the key made is still going, and
-    what the cloud says."""
-    made = cloud.launch(job_id, spec)
-    if made.state is MachineState.STOPPED:
-        cloud.terminate(made)
-        raise CloudUnavailable(f"the old machine {made.id} is still going; try again")
-
-
-def _assign(app: App, job: Job, site: str) -> None:
-    if app.assignments.find(job.id, site) is None:
-        assignment = Assignment(site=site, job=job.id)
-        app.store.write([app.assignments.put(assignment, job.id, site, expected=0)])
 
 
 def _launched(app: App, job: Job) -> Step:
@@ -207,29 +185,6 @@ def _aggregator_machine(app: App, job: Job, offer: Offer) -> MachineSpec:
         port=app.settings.aggregator_port,
         sources=job.spec.aggregator.network.allow_cidrs,
     )
-
-
-def _launch_client(app: App, job: Job, site: Site) -> None:
-    provider = provider_of(app, site)
-    key = client_key(job.id, site.name)
-    caller = Caller(role=CallerRole.SITE, site=site.name)
-    offer = _client_offer(app, site)
-    environment = {
-        "FEDSPAN_API": app.settings.api_url,
-        "FEDSPAN_TOKEN": app.tokens.issue(caller, app.now(), TOKEN_LIFETIME),
-        "FEDSPAN_SITE": site.name,
-        "FEDSPAN_MACHINE": key,
-        "FEDSPAN_DATASETS": json.dumps({one.name: one.path for one in site.datasets}),
-        "FEDSPAN_ALLOW_APPS": "1" if site.allow_apps else "0",
-        "OMP_NUM_THREADS": str(site.need.vcpus),
-    }
-    spec = MachineSpec(key=key, role=Role.CLIENT, epoch=1, offer=offer, environment=environment)
-    _start(provider, job.id, spec)
-
-
-def _client_offer(app: App, site: Site) -> Offer:
-    """What the site's machine would be. Raises `NoCapacity`, and what its cloud says."""
-    return cheapest(provider_of(app, site).offers(site.need), site.need)
 
 
 def link(app: App, job_id: str) -> dict[str, object]:

@@ -10,7 +10,8 @@ from fedspan.domain.jobs import Job
 from fedspan.domain.machines import Machine, MachineState, Role
 from fedspan.errors import FedspanError, MachineGone
 from fedspan.services import waits
-from fedspan.services.ending import inventory, terminate
+from fedspan.services.clients import start_again
+from fedspan.services.ending import Inventory, inventory, terminate
 from fedspan.services.recover import replaced
 from fedspan.services.resume import revive
 
@@ -18,17 +19,23 @@ log = structlog.get_logger()
 
 
 def sweep(app: App) -> dict[str, object]:
-    """`clear`, and start an execution for a job that lost its own. A job that resists does not
-    keep the others."""
-    return {**clear(app), "revived": revive(app)}
+    """`clear`; start an execution for a job that lost its own, and a participant's machine that
+    ended while its job needs it. A job that resists does not keep the others."""
+    seen = inventory(app)
+    cleared = _cleared(app, seen)
+    return {**cleared, "revived": revive(app), "restarted": start_again(app, seen)}
 
 
 def clear(app: App) -> dict[str, list[str]]:
     """Remove machines without a running job; report an aggregator whose machine has ended, so
     that nobody waits for its heartbeat to be missed. A cloud or a machine that resists does not
     keep the others. All that a place may do which does not run the jobs itself."""
+    return _cleared(app, inventory(app))
+
+
+def _cleared(app: App, seen: Inventory) -> dict[str, list[str]]:
     said: dict[str, list[str]] = {"removed": [], "stuck": [], "lost": []}
-    for machine in inventory(app).machines:
+    for machine in seen.machines:
         try:
             became = _swept(app, machine)
         except FedspanError as exc:

@@ -341,11 +341,24 @@ class TestReports:
 
     def test_a_site_that_is_silent_for_long_is_lost(self, here: World) -> None:
         job = training(here)
-        report_site(here.app, site_says(job, "seoul", 1))
+        report_site(here.app, site_says(job, "seoul", 1, machine="rack-3"))
         here.clock.tick(16)
         answer = report_aggregator(here.app, aggregator_says(job, 2, Phase.TRAINING))
 
-        assert answer.lost == ("seoul",)
+        assert (answer.lost, answer.returning) == (("seoul",), ())
+
+    def test_a_machine_of_ours_that_falls_silent_may_be_coming_back_for_a_while(
+        self, here: World
+    ) -> None:
+        job = training(here)
+        report_site(here.app, site_says(job, "seoul", 1))
+        here.clock.tick(16)
+        soon = report_aggregator(here.app, aggregator_says(job, 2, Phase.TRAINING))
+        here.clock.tick(15)
+        late = report_aggregator(here.app, aggregator_says(job, 3, Phase.TRAINING))
+
+        assert (soon.lost, soon.returning) == ((), ("seoul",))
+        assert (late.lost, late.returning) == (("seoul",), ())
 
     def test_a_job_that_ends_tells_its_aggregator_to_stop(self, here: World) -> None:
         job = training(here)
