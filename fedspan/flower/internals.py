@@ -21,6 +21,7 @@ SUPERLINK: Final = "flwr.superlink.cli:flower_superlink"
 SUPERNODE: Final = "flwr.supernode.cli:flower_supernode"
 SUPEREXEC: Final = "flwr.supercore.cli:flower_superexec"
 SUPERNODE_LOOP: Final = "flwr.supernode.start_client_internal:time.sleep"
+HEARTBEAT: Final = "flwr.supernode.fleet_http_connection:HEARTBEAT_DEFAULT_INTERVAL"
 SUPEREXEC_LOOP: Final = "flwr.supercore.superexec.run_superexec:time.sleep"
 LAUNCH: Final = "flwr.supercore.superexec.executor.subprocess_executor:SubprocessExecutor.launch"
 LAUNCHED: Final = "flwr.supercore.superexec.executor.types:LaunchResult.accepted"
@@ -57,6 +58,7 @@ ON_CLIENT: Final = (
     *_BOTH,
     SUPERNODE,
     SUPERNODE_LOOP,
+    HEARTBEAT,
     CLIENT_TASK,
     CLIENT,
     CLIENT_INSTALL,

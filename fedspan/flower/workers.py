@@ -43,6 +43,9 @@ STOCK_POLL: Final = {"FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2"}
 KEEP_ALIVE_SECONDS: Final = 120
 """Idle connections live as long as most rounds: a new one costs three round trips."""
 
+HEARTBEAT_SECONDS: Final = 10
+"""Of a SuperNode: the SuperLink takes it for gone after twice as long. Shorter it may not be."""
+
 FIRST_RETRY_SECONDS: Final = 0.02
 LAST_RETRY_SECONDS: Final = 0.5
 """An object that is still on its way is asked for again; stock waits a second first."""
@@ -152,6 +155,7 @@ def _narrowed(stock: Any) -> Any:
 
 def prepare_supernode(bell: Bell) -> None:
     internals.put(internals.SUPERNODE_LOOP, SuperNodePauses(bell.ring).sleep)
+    internals.put(internals.HEARTBEAT, HEARTBEAT_SECONDS)
     _keep_connections()
     _retry_soon()
     watch(os.getppid())

@@ -111,7 +111,7 @@ def returning(app: App, job: Job, agent: Agent) -> bool:
         return False
     now, settings = app.now(), app.settings
     restarted = found.value.restarted
-    if restarted is not None and agent.seen < restarted:
+    if restarted is not None and agent.seen <= restarted:
         return (now - restarted).total_seconds() < settings.boot_seconds
     return (now - agent.seen).total_seconds() < 2 * settings.lost_seconds
 
@@ -128,8 +128,8 @@ def _started_again(app: App, job: Job, site: Site, machine: Machine | None) -> b
     found = app.assignments.find(job.id, site.name)
     if found is None or found.value.given_up:
         return False
-    if machine is None and not _silent(app, job, found.value):
-        return False  # it may be too new to be shown
+    if not _ended(app, job, found.value, machine):
+        return False
     if found.value.fruitless(job.rounds_done) >= RESTARTS:
         _give_up(app, job, found)
         return False
@@ -146,11 +146,16 @@ def _started_again(app: App, job: Job, site: Site, machine: Machine | None) -> b
     return True
 
 
-def _silent(app: App, job: Job, assignment: Assignment) -> bool:
+def _ended(app: App, job: Job, assignment: Assignment, machine: Machine | None) -> bool:
+    """One that is not shown, or was never heard, may be just being made: it counts as ended after
+    a silence."""
     agent = app.agents.find(client_key(job.id, assignment.site), assignment.site)
-    words = [agent.value.seen if agent else None, assignment.since, assignment.restarted]
-    last = max((one for one in words if one is not None), default=job.since)
-    return (app.now() - last).total_seconds() > app.settings.lost_seconds
+    heard = agent.value.seen if agent else None
+    if machine is not None and heard is not None and heard >= machine.launched:
+        return True
+    words = [one for one in (heard, assignment.since, assignment.restarted) if one is not None]
+    silence = app.now() - max(words, default=job.since)
+    return silence.total_seconds() > app.settings.lost_seconds
 
 
 def _give_up(app: App, job: Job, found: Versioned[Assignment]) -> None:

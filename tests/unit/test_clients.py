@@ -59,8 +59,11 @@ def events(here: World, job: str) -> list[tuple[str, str]]:
     return [(one.code, one.message) for one in here.app.events.list(job) if one.site == "busan"]
 
 
-def dies(here: World, job: str) -> dict[str, object]:
-    here.cloud.stop(machine(here, job))
+def dies(here: World, job: str, site: str = "busan") -> dict[str, object]:
+    """It speaks once, and ends."""
+    here.clock.tick(1)
+    report_site(here.app, site_says(job, site, int(here.clock().timestamp())))
+    here.cloud.stop(machine(here, job, site))
     return sweep(here.app)
 
 
@@ -96,6 +99,16 @@ def test_a_machine_that_is_not_shown_counts_as_ended_when_it_is_silent_too(here:
     assert sweep(here.app)["restarted"] == [f"{job}-client-busan"]
 
 
+def test_a_machine_that_is_just_being_made_is_none_that_ended(here: World) -> None:
+    job = training(here)
+    here.cloud.stop(machine(here, job))
+    soon = sweep(here.app)["restarted"]
+    here.clock.tick(16)
+
+    assert soon == []
+    assert sweep(here.app)["restarted"] == [f"{job}-client-busan"]
+
+
 def test_a_cloud_that_cannot_be_asked_shows_no_machine_as_ended(here: World) -> None:
     job = training(here)
     here.clock.tick(16)
@@ -109,7 +122,6 @@ def test_a_cloud_that_cannot_be_asked_shows_no_machine_as_ended(here: World) -> 
 
 def test_the_aggregator_is_told_that_it_is_on_its_way(here: World) -> None:
     job = training(here)
-    report_site(here.app, site_says(job, "busan", 1))
     here.clock.tick(29)
     dies(here, job)
     here.clock.tick(31)  # longer than a machine may be silent, while it boots
@@ -132,8 +144,7 @@ def test_one_that_ends_again_and_again_is_given_up_once_and_by_name(here: World)
     codes = [code for code, _ in events(here, job)]
     assert codes == ["ClientRestarted"] * RESTARTS + ["ClientLost"]
     assert "ended 4 times and no round was completed in between" in events(here, job)[-1][1]
-    report_site(here.app, site_says(job, "busan", 1))
-    here.clock.tick(16)
+    here.clock.tick(31)
     assert report_aggregator(here.app, aggregator_says(job, 2, Phase.TRAINING)).lost == ("busan",)
 
 
@@ -151,15 +162,15 @@ def test_a_round_that_was_completed_forgives_it(here: World) -> None:
 
 def test_one_that_cannot_be_had_is_tried_again_and_keeps_no_other(here: World) -> None:
     job = training(here)
-    here.cloud.stop(machine(here, job, "busan"))
-    here.cloud.stop(machine(here, job, "daejeon"))
+    report_site(here.app, site_says(job, "seoul", 1))
+    here.cloud.stop(machine(here, job, "seoul"))
     here.cloud.fail_launch = [NoCapacity("full")]
-    first = sweep(here.app)["restarted"]
+    first = dies(here, job)["restarted"]
     here.clock.tick(16)
     second = sweep(here.app)["restarted"]
 
-    assert first == [f"{job}-client-daejeon"]
-    assert second == [f"{job}-client-busan"]
+    assert first == [f"{job}-client-busan"]
+    assert second == [f"{job}-client-seoul"]
 
 
 def test_nobody_starts_machines_of_a_job_that_is_to_end(here: World) -> None:
