@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from importlib.util import find_spec
 from random import Random
 from typing import Final
 
@@ -37,11 +36,8 @@ class NotThere(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """`waits` says what it is left out for, if it is."""
-
     name: str
     wound: Wound
-    waits: str = ""
 
 
 def killed(machine: str, part: str = "") -> Wound:
@@ -124,12 +120,6 @@ def _signal(processes: Iterable[psutil.Process], number: signal.Signals) -> None
             one.send_signal(number)
 
 
-NO_NOTICES: Final = (
-    "" if find_spec("fedspan.flower.notices") else "no aggregator reads notices in this version"
-)
-NOT_RELAUNCHED: Final = "nobody starts a participant's machine again in the middle of a job"
-UNHEARD: Final = "a participant that the API does not hear is given up though its node may answer"
-
 ATTACKS: Final = (
     Attack("aggregator machine, SIGKILL", killed(AGGREGATOR)),
     Attack("aggregator machine, SIGSTOP", stopped(AGGREGATOR)),
@@ -144,19 +134,11 @@ ATTACKS: Final = (
     Attack("SuperNode, SIGSTOP", stopped("client", "flower-supernode")),
     Attack("ClientApp, SIGKILL", killed("client", "clientapp")),
     Attack("ClientApp, SIGSTOP", stopped("client", "clientapp")),
-    Attack("client machine, SIGKILL", killed("client"), NOT_RELAUNCHED),
-    Attack("client machine, SIGSTOP", stopped("client"), UNHEARD),
-    Attack("client and API, cut", cut("client"), UNHEARD),
+    Attack("client machine, SIGKILL", killed("client")),
+    Attack("client machine, SIGSTOP", stopped("client")),
+    Attack("client and API, cut", cut("client")),
     Attack("all machines and API, cut", cut("")),
     Attack("control plane, SIGKILL", plane_killed),
     Attack("control plane, SIGSTOP", plane_stopped),
-    Attack("aggregator, spot notice", noticed, NO_NOTICES),
+    Attack("aggregator, spot notice", noticed),
 )
-
-
-def ready() -> list[Attack]:
-    return [one for one in ATTACKS if not one.waits]
-
-
-def left_out() -> list[str]:
-    return [f"LEFT OUT: {one.name}: {one.waits}" for one in ATTACKS if one.waits]

@@ -23,6 +23,8 @@ ROUNDS = 24
 SHORT = (
     "aggregator machine, SIGKILL",
     "SuperNode, SIGKILL",
+    "client machine, SIGKILL",
+    "client and API, cut",
     "control plane, SIGKILL",
 )
 BEFORE = ("check", "place", "launch", "await_ready", "link", "await_trained")
