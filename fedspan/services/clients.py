@@ -103,7 +103,7 @@ def _missing(app: App, job: Job, seen: Inventory) -> Iterator[tuple[Site, Machin
 
 def returning(app: App, job: Job, agent: Agent) -> bool:
     """Whether a machine that is silent may well be on its way back: for as long as a sweep takes
-    to see that it has ended, and then while it boots."""
+    to see that it has ended, and then until its SuperNode runs, or should."""
     if agent.machine != client_key(job.id, agent.site):
         return False
     found = app.assignments.find(job.id, agent.site)
@@ -111,7 +111,7 @@ def returning(app: App, job: Job, agent: Agent) -> bool:
         return False
     now, settings = app.now(), app.settings
     restarted = found.value.restarted
-    if restarted is not None and agent.seen <= restarted:
+    if restarted is not None and (agent.seen <= restarted or not agent.running):
         return (now - restarted).total_seconds() < settings.boot_seconds
     return (now - agent.seen).total_seconds() < 2 * settings.lost_seconds
 

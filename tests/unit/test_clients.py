@@ -124,7 +124,9 @@ def test_the_aggregator_is_told_that_it_is_on_its_way(here: World) -> None:
     job = training(here)
     here.clock.tick(29)
     dies(here, job)
-    here.clock.tick(31)  # longer than a machine may be silent, while it boots
+    here.clock.tick(1)
+    report_site(here.app, site_says(job, "busan", int(here.clock().timestamp())))
+    here.clock.tick(31)  # longer than a machine may be silent, while it warms up
     booting = report_aggregator(here.app, aggregator_says(job, 2, Phase.TRAINING))
     here.clock.tick(30)
     late = report_aggregator(here.app, aggregator_says(job, 3, Phase.TRAINING))
