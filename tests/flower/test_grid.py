@@ -201,6 +201,25 @@ def test_a_question_that_kills_whoever_is_asked_is_not_asked_for_ever(federation
     assert [name for name, _ in one.grid.asked].count("b") == MOST_TIMES
 
 
+def test_a_participant_that_has_another_node_is_asked_there_whatever_flower_says(
+    federation: Make,
+) -> None:
+    """It died while it sent its reply, so the SuperLink waits for the rest of that."""
+    one = federation()
+    real, gone = one.real("b"), one.grid.ids["b"]
+
+    def answer(message: Message, context: Context) -> Message | None:
+        if message.metadata.dst_node_id != gone:
+            return cast(Message, real(message, context))
+        one.grid.ids["b"] = 2**62 + 100
+        one.work.write_nodes({node: name for name, node in one.grid.ids.items()})
+        return None
+
+    one.grid.answers["b"] = answer
+
+    assert reasons(ask(one, seconds=3600)) == {}
+
+
 def test_the_return_of_a_machine_that_is_started_again_is_waited_for(
     federation: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
