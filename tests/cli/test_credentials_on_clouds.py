@@ -59,6 +59,7 @@ def test_a_password_of_openstack(
     assert secret.password is not None
     word = secret.password.get_secret_value()
     login = ["--auth-url", secret.auth_url, "--username", secret.username]
+    login += ["--region", seoul.region]  # other tests may have made another
     given = ["hospital", *login, "--project", secret.project, "--password-file", "-"]
     made = lives(cli, home, "openstack", "hospital", given, word)
     wrong = cli("credential", "add", "openstack", *given, stdin=b"wrong")

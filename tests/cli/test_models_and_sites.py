@@ -235,7 +235,7 @@ def test_what_a_sites_machine_must_have_is_told_kept_and_shown(cli, tmp_path):
     assert (second["need"]["vcpus"], second["need"]["memory_mib"]) == (4, 8192)
     assert "machine of 4 vCPU, 8,192 MiB" in again
     assert "4 vCPU, 8,192 MiB" in shown
-    assert f"d: {tmp_path / 'data.csv'}, classes in target" in " ".join(shown.split())
+    assert f"d:{tmp_path / 'data.csv'},classesintarget" in "".join(shown.split())
 
 
 def test_people_see_where_a_site_is_and_how_far_from_the_clouds(cli, home, tmp_path):

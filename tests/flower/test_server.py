@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import structlog
 import torch
 from flwr.app import Array, Message
 
@@ -331,20 +332,19 @@ def test_an_evaluation_that_fails_is_told_and_counts_for_the_quorum(federation: 
     assert one.run().fault.message.startswith("round 2: 2 of 3 needed participants evaluated; b")
 
 
-def test_an_exception_nobody_foresaw_fails_the_training(
-    federation: Make, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_exception_nobody_foresaw_fails_the_training(federation: Make) -> None:
     one = federation()
 
     def fall(kind: str) -> None:
         raise OSError("the SuperLink hung up")
 
     one.grid.at_push = fall
-    status = one.run()
+    with structlog.testing.capture_logs() as told:
+        status = one.run()
 
     assert status.fault.code == "TrainingFailed"
     assert status.fault.message == "OSError: the SuperLink hung up"
-    assert "serverapp.crashed" in capsys.readouterr().out
+    assert "serverapp.crashed" in [one["event"] for one in told]
 
 
 def test_progress_is_told_as_replies_arrive(federation: Make) -> None:
