@@ -8,6 +8,7 @@ CHECKOV := $(VENV)-checkov
 CHECKOV_VERSION := 3.3.30
 CHECKED := $(CHECKOV)/.$(CHECKOV_VERSION)
 
+WORKERS ?= 2
 KILLS  ?= 25
 SEED   ?= $(shell date +%s)
 
@@ -16,8 +17,8 @@ SEED   ?= $(shell date +%s)
 demo: $(STAMP)        ## run the main job on this computer
 	$(BIN)/fedspan demo
 
-test: $(STAMP)        ## all tests
-	$(BIN)/python -m pytest
+test: $(STAMP)        ## all tests; WORKERS=1: one after another
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 cross-cloud: $(STAMP) ## one job across AWS, Google and OpenStack, all on loopback; JSON=1
 	@$(BIN)/python -m tests.e2e.cross_cloud
