@@ -23,6 +23,7 @@ ROUNDS = 24
 SHORT = (
     "aggregator machine, SIGKILL",
     "SuperNode, SIGKILL",
+    "ClientApp, SIGKILL",
     "client machine, SIGKILL",
     "client and API, cut",
     "control plane, SIGKILL",
