@@ -124,7 +124,7 @@ class Vm:
         for top in MADE_FOR:
             script = script.replace(f" {top}", f" {self._root}{top}")
         environment = {"PATH": f"{self._bin}:{os.environ['PATH']}", MARK: str(self._folder)}
-        subprocess.run([shell, "-c", script], env=environment, check=True, timeout=30)
+        subprocess.run([shell, "-c", script], env=environment, check=True, timeout=120)
 
     def _docker_run(self, arguments: Sequence[str]) -> int:
         options, image = arguments[:-1], arguments[-1]

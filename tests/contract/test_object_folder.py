@@ -70,7 +70,7 @@ def test_a_full_disk_leaves_nothing_half_written(folder, tmp_path, python):
     source = sparse(tmp_path / "source", 2_000_000)
     objects.put("large", source)
     script = python(FULL, folder.as_uri(), source, tmp_path / "to")
-    said, _ = script.communicate(timeout=60)
+    said, _ = script.communicate(timeout=180)
 
     assert said.split() == ["StorageFull"] * 4
     assert objects.list("") == [ObjectInfo("kept", 4), ObjectInfo("large", 2_000_000)]

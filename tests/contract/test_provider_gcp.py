@@ -798,7 +798,7 @@ class TestIdentity:
             }
             command = [sys.executable, "-c", AMBIENT, gcp_project.server.url]
             done = subprocess.run(
-                command, env=environment, capture_output=True, text=True, timeout=60
+                command, env=environment, capture_output=True, text=True, timeout=180
             )
 
         assert done.returncode == 0, done.stderr

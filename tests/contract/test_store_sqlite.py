@@ -193,6 +193,6 @@ def test_a_store_waits_for_no_other_thread_after_a_fault(opened):
         opened.write([Put(KEY, "x", expected=5)])
     thread = threading.Thread(target=opened.write, args=([Put(KEY, "x", expected=0)],))
     thread.start()
-    thread.join(timeout=30)
+    thread.join(timeout=120)
 
     assert opened.get(KEY) == Stored(KEY, "x", 1)

@@ -72,7 +72,7 @@ class Api:
         self._thread.join()
         self._server.server_close()
 
-    def until(self, holds: Callable[[], bool], seconds: float = 60.0) -> None:
+    def until(self, holds: Callable[[], bool], seconds: float = 180.0) -> None:
         """Wait until reports have made it so."""
         with self._changed:
             if not self._changed.wait_for(holds, seconds):

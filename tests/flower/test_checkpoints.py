@@ -383,7 +383,7 @@ def test_a_kill_before_any_write_leaves_the_round_before(
 ) -> None:
     commit(objects, 1)
     command = [sys.executable, "-c", KILLED, str(tmp_path / "objects"), write]
-    killed = subprocess.run(command, env={**os.environ, "PYTHONPATH": _import_path()}, timeout=60)
+    killed = subprocess.run(command, env={**os.environ, "PYTHONPATH": _import_path()}, timeout=180)
 
     assert killed.returncode == -signal.SIGKILL
     assert found(objects) == 1

@@ -131,7 +131,7 @@ def test_nothing_outlives_a_supervisor_or_an_agent_that_is_killed(tmp_path: Path
         started = [one for program in programs for one in below(program)]
         for program in programs:
             kill(psutil.Process(program.pid))
-        _, left = psutil.wait_procs(started, timeout=10)
+        _, left = psutil.wait_procs(started, timeout=60)
 
     assert len(started) >= 6
     assert left == []
@@ -144,7 +144,7 @@ def test_a_machine_that_is_told_to_terminate_takes_its_processes_with_it(tmp_pat
         world.aggregator.send_signal(signal.SIGTERM)
         code = world.aggregator.wait(20)
         with contextlib.suppress(psutil.NoSuchProcess):
-            _, left = psutil.wait_procs(started, timeout=5)
+            _, left = psutil.wait_procs(started, timeout=60)
 
     assert code == 143 and left == []
 
@@ -166,7 +166,7 @@ def test_machines_whose_control_plane_is_gone_end_themselves(tmp_path: Path) -> 
         started = [one for program in programs for one in below(program)]
         world.api.away = True
         codes = [program.wait(20) for program in programs]
-        _, left = psutil.wait_procs(started, timeout=5)
+        _, left = psutil.wait_procs(started, timeout=60)
 
     logs = [tmp_path / "aggregator/logs/supervisor.log", tmp_path / NAMES[0] / "logs/agent.log"]
     assert codes == [0, 0] and left == []
@@ -182,7 +182,7 @@ def test_an_aggregator_that_is_noticed_keeps_its_round_says_so_and_leaves(tmp_pa
         world.api.until(lambda: word(world).notice is not None)
         world.api.epoch = 2  # the replacement is launched: no word of this one counts any more
         code = world.aggregator.wait(40)
-        _, left = psutil.wait_procs(started, timeout=5)
+        _, left = psutil.wait_procs(started, timeout=60)
 
     status = WorkFolder(world.work("aggregator")).status()
     assert (code, left) == (0, [])

@@ -160,7 +160,7 @@ def test_one_control_plane_calls_the_machines_of_google(
     shutil.copy(INFRA / "gcp/variables.tf", tmp_path)
     words = ["-var=project=p", "-var=package=p", f"-var=machines_callers={json.dumps(callers)}"]
     command = ["terraform", f"-chdir={tmp_path}", "plan", "-no-color", "-input=false", *words]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=180)
 
     assert bool(ran.returncode) is bool(said), ran.stderr
     assert said in ran.stderr

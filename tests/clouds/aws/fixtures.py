@@ -34,7 +34,7 @@ def aws_client() -> Iterator[Callable[..., Any]]:
     clients = []
 
     def make(service: str, url: str) -> Any:
-        config = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=5)
+        config = Config(retries={"total_max_attempts": 1}, connect_timeout=20, read_timeout=20)
         clients.append(boto3.client(service, endpoint_url=url, config=config, **AWS))
         return clients[-1]
 
