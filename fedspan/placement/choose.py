@@ -34,7 +34,13 @@ from fedspan.placement.constraints import (
     without,
 )
 from fedspan.placement.duration import wire_seconds
-from fedspan.placement.evaluation import Evaluation, Setting, evaluate, setting
+from fedspan.placement.evaluation import (
+    Evaluation,
+    Setting,
+    evaluate,
+    promised_seconds,
+    setting,
+)
 from fedspan.placement.explain import Story, explain, explain_conflict
 from fedspan.placement.federation import band_ms
 from fedspan.placement.front import Scale, TieBreaks, pareto, ranked, scale
@@ -84,7 +90,7 @@ def rank(
     found = evaluate(on)
     expected = Expected(
         usd=found.cost / 1e6,
-        seconds=found.seconds,
+        seconds=promised_seconds(on, found),
         round_s=found.round_s,
         furthest_ms=on.reach.furthest[on.table.region],
         p_interruption=found.p_interruption,

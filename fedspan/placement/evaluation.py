@@ -10,6 +10,7 @@ import numpy as np
 
 from fedspan.domain.assumed import RECOVERY_S
 from fedspan.domain.placements import Participant, PlacementQuestion
+from fedspan.domain.spec import Purchase
 from fedspan.placement.book import Book, Floats
 from fedspan.placement.candidates import EVERY, Candidates, Rows, candidates
 from fedspan.placement.cost import Bill, Traffic, bill, traffic
@@ -173,6 +174,15 @@ def job_seconds(on: Setting, rows: Rows, round_s: Floats) -> Floats:
         OUTAGE_S,
     )
     return seconds
+
+
+def promised_seconds(on: Setting, found: Evaluation) -> Floats:
+    """What a deadline is held against: what is expected. Who goes by the deadline is on spot only
+    while it leaves slack, so there it is what on-demand machines alone would take."""
+    if on.question.aggregator.purchase is not Purchase.DEADLINE:
+        return found.seconds
+    alone = undisturbed_seconds(on.work, on.setup, found.round_s)
+    return np.where(np.isfinite(found.seconds), alone, np.inf)
 
 
 def undisturbed_seconds(work: Work, setup: Floats, round_s: Floats) -> Floats:

@@ -445,6 +445,22 @@ def test_a_plot_that_cannot_be_written_is_told_before_anything_is_asked(
     assert "nobody" not in result.err
 
 
+@pytest.mark.parametrize("purchase", ["spot", "on_demand", "any", "deadline"])
+def test_a_deadline_that_cannot_be_met_is_told_with_the_nearest_that_can(
+    cli, home, asked, purchase
+):
+    def tried(deadline):
+        limits, aggregator = {"deadline": deadline}, {"purchase": purchase}
+        return cli("place", "--spec", asked(limits=limits, aggregator=aggregator), "--json")
+
+    refused = tried("10m")
+    nearest = {one["constraint"]: one["becomes"] for one in refused.document["conflict"]}
+    enough = re.fullmatch(r"at least ([\d.]+m)", nearest["limits.deadline"])[1]
+
+    assert refused.code == 6
+    assert tried(enough).code == 0
+
+
 def test_when_nothing_fits_the_document_says_why_and_nothing_is_drawn(cli, home, asked, tmp_path):
     path, to = asked(limits={"budget_usd": 0.000001}), tmp_path / "out.svg"
     shown = cli("place", "--spec", path, "--plot", to)

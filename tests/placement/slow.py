@@ -53,8 +53,8 @@ CONSTRAINTS = (
 @dataclass(frozen=True)
 class Scored:
     """One candidate. Micro-dollars are exact for the seconds they rest on; they are None where
-    the job never ends. `deciding_ms` holds the RTT of every participant that may be called the
-    slowest (those that tie are equals)."""
+    the job never ends. `promised` is what a deadline is held against. `deciding_ms` holds the RTT
+    of every participant that may be called the slowest (those that tie are equals)."""
 
     price_row: int
     region_row: int
@@ -75,6 +75,7 @@ class Scored:
     basis: int
     dated: int
     gco2: float
+    promised: float
     violated: frozenset[str]
 
     @property
@@ -436,14 +437,8 @@ def candidate(book, question, participants, rtts, size, today, price_row, tier):
     a_round = round_s(participants, rtts, question.quorum, size, float(machines.nic_mbps[machine]))
     per_second = hazard(question, book, price_row)
     placement = question.placement
-    seconds = job_s(
-        a_round,
-        question.rounds,
-        placement.checkpoint_every,
-        size,
-        per_second,
-        here=place_of_region(book, region) is None,
-    )
+    here = place_of_region(book, region) is None
+    seconds = job_s(a_round, question.rounds, placement.checkpoint_every, size, per_second, here)
     vm = egress = address = pay = None
     if math.isfinite(seconds):
         hours = Fraction(seconds) / 3600
@@ -462,6 +457,9 @@ def candidate(book, question, participants, rtts, size, today, price_row, tier):
         pay = participants_cost(book, participants, region, sent)
     p_interruption = 0.0 if per_second == 0 else -math.expm1(-per_second * seconds)
     usd = math.inf if vm is None else float((vm + egress + address + pay) / 1_000_000)
+    promised = seconds
+    if question.aggregator.purchase == "deadline" and math.isfinite(seconds):
+        promised = job_s(a_round, question.rounds, placement.checkpoint_every, size, 0.0, here)
     return Scored(
         price_row=price_row,
         region_row=region,
@@ -486,8 +484,9 @@ def candidate(book, question, participants, rtts, size, today, price_row, tier):
         basis=int(prices.basis[price_row]),
         dated=int(prices.dated[price_row]),
         gco2=float(regions.gco2[region]),
+        promised=promised,
         violated=broken(
-            book, question, today, price_row, rtts, a_round, seconds, usd, p_interruption
+            book, question, today, price_row, rtts, a_round, promised, usd, p_interruption
         ),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from fedspan.domain.jobs import LEAVING, Job, Progress
 from fedspan.domain.machines import Offer, Role
 from fedspan.domain.reports import Phase
 from fedspan.domain.rounds import Participation, Round, Status
-from fedspan.errors import LaunchRefused, NoCapacity, NotFound
+from fedspan.domain.spec import Limits
+from fedspan.errors import InvalidRequest, LaunchRefused, NoCapacity, NotFound
 from fedspan.providers.base import Capabilities
 from fedspan.providers.memory import MemoryProvider
 from fedspan.services import ending, steps, waits
@@ -67,9 +69,14 @@ def here(tmp_path: Path) -> World:
 
 def training(here: World, **changes: Any) -> str:
     """A job whose aggregator speaks for the first time, a minute after its launch. An account
-    that has sent 500 GB this month pays for every byte."""
+    that has sent 500 GB this month pays for every byte. Its limits may be such as no job is begun
+    with any more, as of a job from before prices rose."""
     used = {"placement": {"egress_used_gb": {"aws": 500}, "model_bytes": GB}}
-    job = submit(here.app, spec(**{"rounds": 10, **used, **changes})).id
+    wanted = spec(**{"rounds": 10, **used, **changes})
+    job = submit(here.app, wanted.model_copy(update={"limits": Limits()})).id
+    stored = here.app.jobs.get(job)
+    limited = stored.value.model_copy(update={"spec": wanted})
+    here.app.store.write([here.app.jobs.put(limited, job, expected=stored.version)])
     steps.check(here.app, job)
     begin(here, job)
     return job
@@ -379,13 +386,26 @@ class TestBudget:
     def test_a_budget_below_the_quote_is_refused_with_both_figures(self, here: World) -> None:
         wanted = {"placement": {"model_bytes": GB, "egress_used_gb": {"aws": 500}}}
         with_sites(here.app, latitude=53.3, longitude=-6.3, country="IE", compute_s=30.0)
-        with pytest.raises(NoCapacity) as refused:
+        with pytest.raises(InvalidRequest) as refused:
             submit(here.app, spec(**wanted, rounds=10, limits={"budget_usd": 1}))
 
-        assert "limits.budget_usd" in str(refused.value)
-        assert "$1" in str(refused.value) and "$2.7" in str(refused.value)
+        assert re.fullmatch(
+            r"limits\.budget_usd: no place can meet it \(at most \$1\.0000\); the nearest that can "
+            r"be met is \$2\.7\d+",
+            str(refused.value),
+        )
         assert here.app.jobs.list() == []
         check_place(here.app, spec(**wanted, rounds=10, limits={"budget_usd": 3}))
+
+    def test_a_budget_below_what_egress_alone_costs_is_refused_whatever_training_takes(
+        self, here: World
+    ) -> None:
+        wanted = {"placement": {"model_bytes": GB, "egress_used_gb": {"aws": 500}}}
+        with pytest.raises(InvalidRequest, match=r"training took no time; it takes \$2\.7"):
+            submit(here.app, spec(**wanted, rounds=10, limits={"budget_usd": 1}))
+
+        assert here.app.jobs.list() == []
+        assert submit(here.app, spec(**wanted, rounds=10, limits={"budget_usd": 2.8})).id
 
 
 def cause(here: World, job: str) -> str:
