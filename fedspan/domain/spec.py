@@ -245,7 +245,7 @@ class PlacementSpec(Value):
     model_bytes: PositiveInt | None = Field(
         default=None,
         le=10**13,
-        description="what travels each way each round; default: the model's size",
+        description="of the parameters, twice down and once up each round; default: the model's",
     )
     checkpoint_every: Rounds = Field(default=1, description="rounds")
     egress_used_gb: dict[str, Gigabytes] = Field(

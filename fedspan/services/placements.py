@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypedDict
 
 import structlog
 
@@ -25,7 +25,7 @@ from fedspan.domain.placements import (
 )
 from fedspan.domain.recovery import worth_trying
 from fedspan.domain.sites import Site, SiteKind
-from fedspan.domain.spec import JobSpec, Limits, Need, Purchase
+from fedspan.domain.spec import JobSpec, Limits, ModelSpec, Need, Purchase
 from fedspan.errors import (
     BudgetExceeded,
     DeadlineExceeded,
@@ -83,7 +83,7 @@ def score(
         books.current(app),
         question,
         [_somewhere(sites[one]) if isinstance(one, str) else one for one in question.participants],
-        model_bytes=_model_bytes(app, question, list(sites.values())),
+        **_sizes(app, question, list(sites.values())),
         today=app.now().date(),
         limit=limit,
         compare=compare,
@@ -191,7 +191,7 @@ def _among_offers(
         book_of(book, offers, today),
         question.model_copy(update={"rounds": rounds, "limits": limits}),
         [_beside(site, book.regions.index) if here else _somewhere(site) for site in sites],
-        model_bytes=_model_bytes(app, question, sites),
+        **_sizes(app, question, sites),
         today=today,
         limit=SHOWN,
     )
@@ -348,17 +348,34 @@ def _participant(site: Site) -> Participant:
     return parsed(Participant, site.model_dump(include=set(Participant.model_fields)))
 
 
+class _Sizes(TypedDict):
+    model_bytes: int
+    program_bytes: int
+
+
+def _sizes(app: App, question: PlacementQuestion, sites: Sequence[Site]) -> _Sizes:
+    """What travels. A program that nobody has uploaded is the file its size was taken from."""
+    size, model = _model_bytes(app, question, sites), question.model
+    program = size if model is not None and model.file is not None else 0
+    return {"model_bytes": size, "program_bytes": (model and _uploaded(app, model)) or program}
+
+
+def _uploaded(app: App, model: ModelSpec) -> int:
+    """Bytes of the program that was uploaded for `model`; 0 without."""
+    if model.app is not None or not model.sha256:
+        return 0
+    return sum(one.bytes for one in app.objects.list(program_key(model.sha256)))
+
+
 def _model_bytes(app: App, question: PlacementQuestion, sites: Sequence[Site]) -> int:
-    """What travels each way each round."""
+    """The size of the parameters, or what comes near it."""
     if question.placement.model_bytes is not None:
         return question.placement.model_bytes
     model = question.model
     if model is not None and model.app is not None:
         return APP_MODEL_BYTES
-    if model is not None and model.sha256:
-        found = [one.bytes for one in app.objects.list(program_key(model.sha256))]
-        if found:
-            return max(1, sum(found))
+    if model is not None and (uploaded := _uploaded(app, model)):
+        return uploaded
     if model is not None and model.layers is not None and question.data is not None:
         data = [site.dataset(question.data.dataset) for site in sites]
         known = next((one for one in data if one is not None), None)

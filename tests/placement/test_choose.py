@@ -62,7 +62,7 @@ def problems(*args, **changes):
 
 
 def test_hospitals_in_korea_with_a_small_model_are_sent_to_a_region_near_them():
-    answer = asked(placement={"model_bytes": 10**6})
+    answer = asked(placement={"model_bytes": 500_000})
 
     assert answer.conflict is None
     assert len(answer.candidates) == 10

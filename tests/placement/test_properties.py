@@ -20,6 +20,7 @@ from tests.placement.books import (
     key,
     quickly,
     ranked,
+    sizes,
     with_one_tier,
     with_price,
     with_rows,
@@ -34,7 +35,7 @@ def slowly(book, question):
         book,
         question,
         question.participants,
-        model_bytes=question.placement.model_bytes,
+        **sizes(question),
         today=TODAY,
     )
 
