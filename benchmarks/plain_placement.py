@@ -50,14 +50,14 @@ def _job(
     machine, count = int(book.prices.machine[row]), len(participants)
     compute = max(_or(one.compute_s, federation.COMPUTE_S) for one in participants)
     nic = float(book.machines.nic_mbps[machine]) * 1e6 / 8
-    a_round = max(first, compute + count * 2 * model_bytes / nic)
+    a_round = max(first, compute + count * 3 * model_bytes / nic)
     a_round += count * model_bytes / duration.AGGREGATION_BYTES_S + duration.OVERHEAD_S
     stretch = a_round + evaluation.CHECKPOINT_S + model_bytes / evaluation.CHECKPOINT_BYTES_S
     hazard = float(book.prices.interruptions[row]) / 3600
     if hazard:
         stretch = math.expm1(hazard * stretch) * (1 / hazard + evaluation.RECOVERY_S)
     seconds = evaluation.SETUP_S + question.rounds * stretch
-    return seconds, count * model_bytes * question.rounds * (1 + hazard * a_round)
+    return seconds, 2 * count * model_bytes * question.rounds * (1 + hazard * a_round)
 
 
 def _participant_s(rtt_ms: float, one: Participant, model_bytes: int) -> float:
@@ -65,7 +65,7 @@ def _participant_s(rtt_ms: float, one: Participant, model_bytes: int) -> float:
     down = min(_or(one.down_mbps, federation.DOWN_MBPS) * 1e6 / 8, duration.WINDOW_BYTES / rtt)
     up = min(_or(one.up_mbps, federation.UP_MBPS) * 1e6 / 8, duration.WINDOW_BYTES / rtt)
     waiting = _or(one.compute_s, federation.COMPUTE_S) + duration.ROUND_TRIPS * rtt
-    return waiting + model_bytes / down + model_bytes / up
+    return waiting + 2 * model_bytes / down + model_bytes / up
 
 
 def _rtt_ms(book: Book, one: Participant, region: int) -> float:

@@ -41,10 +41,15 @@ def reasons(found: PlacementAnswer) -> Iterator[tuple[str, RenderableType]]:
     if found.prices is not None:
         yield "Prices", Text("; ".join([_machine_prices(found.prices), *_tariffs(found)]))
     yield "Places", Text(f"{found.considered:,} looked at, {found.feasible:,} fit")
-    yield "Model", Text(f"{_size(found.model_bytes)} each way each round")
+    yield "Model", Text(_sent(found))
     if found.assumptions:
         yield "Assumed", Text("\n".join(map(plain, found.assumptions)))
     yield "Book", Text(plain(found.book))
+
+
+def _sent(found: PlacementAnswer) -> str:
+    program = f" with a program of {_size(found.program_bytes)}" if found.program_bytes else ""
+    return f"{_size(found.model_bytes)}, twice down{program} and once up a round"
 
 
 def _machine_prices(found: PriceAge) -> str:

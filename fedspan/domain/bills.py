@@ -15,8 +15,8 @@ from typing import Final, TypeVar
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from fedspan.domain.machines import Offer
-from fedspan.domain.rates import MICROSECOND, Rates, hourly, rounded
-from fedspan.domain.rounds import Round, Status
+from fedspan.domain.rates import MICROSECOND, Messages, Rates, hourly, rounded
+from fedspan.domain.rounds import Round
 from fedspan.domain.values import Instant, MicroUsd, Name, Value
 
 K = TypeVar("K", bound=Hashable)
@@ -39,7 +39,8 @@ class Incarnation(Value):
     """One aggregator of a job. `address` is micro-dollars an hour; `stopped` is missing while it
     runs, and `code` then says nothing yet: else it is a class name of our error tree, or how the
     job ended. `begun` is when it began `round`, the one it was in, sending `bytes` to those `asked`
-    and from those that `replied`; `sent` are the bytes of its complete rounds, by flow."""
+    to train and from those that `replied`, and to those asked to have it `evaluated`; to each with
+    `program` bytes. `sent` are the bytes of its complete rounds, by flow."""
 
     epoch: PositiveInt
     offer: Offer
@@ -51,7 +52,9 @@ class Incarnation(Value):
     round: NonNegativeInt = 0
     asked: tuple[Name, ...] = ()
     replied: tuple[Name, ...] = ()
+    evaluated: tuple[Name, ...] = ()
     bytes: NonNegativeInt = 0
+    program: NonNegativeInt = 0
     sent: tuple[NonNegativeInt, ...] = ()
 
 
@@ -147,28 +150,24 @@ def _hours(sums: _Sums, one: Incarnation, mine: Sequence[Round]) -> None:
 
 def _traffic(sums: _Sums, one: Incarnation, rates: Rates, mine: Sequence[Round]) -> None:
     """Tariffs are climbed in the order of the rounds."""
-    sent = rates.counted((), (), (), 0)
+    sent = rates.counted()
     for this in mine:
-        replied = [n for n, part in this.participants.items() if part.status is Status.DONE]
-        size = this.checkpoint.bytes
-        sent = _sent(sums, rates, sent, this.number, (_asked(this), replied, size))
+        messages = Messages.of(this.participants, this.checkpoint.bytes, one.program)
+        sent = _sent(sums, rates, sent, this.number, messages)
     if one.begun is not None and not _completed(one, mine):
-        _sent(sums, rates, sent, UNFINISHED, (one.asked, one.replied, one.bytes))
+        asked = (*one.asked, *one.evaluated)
+        messages = Messages(asked, one.replied, one.bytes, one.program)
+        _sent(sums, rates, sent, UNFINISHED, messages)
 
 
 def _sent(
-    sums: _Sums,
-    rates: Rates,
-    before: tuple[int, ...],
-    number: int,
-    told: tuple[Sequence[str], Sequence[str], int],
+    sums: _Sums, rates: Rates, before: tuple[int, ...], number: int, told: Messages
 ) -> tuple[int, ...]:
     """What a round's messages cost, after the bytes `before`; and the bytes after it."""
-    asked, replied, size = told
-    after = rates.counted(before, asked, replied, size)
+    after = rates.counted(before, told)
     for way, who, kind in (
-        (rates.down, asked, Kind.EGRESS),
-        (rates.up, replied, Kind.UPLOADS),
+        (rates.down, told.asked, Kind.EGRESS),
+        (rates.up, told.replied, Kind.UPLOADS),
     ):
         users: defaultdict[int, list[str]] = defaultdict(list)
         for name in sorted(who):
@@ -177,7 +176,7 @@ def _sent(
         for index, names in users.items():
             flow = rates.flows[index]
             amount = flow.charge(after[index]) - flow.charge(before[index])
-            sums.add(flow.cloud, kind, number, apportioned(amount, dict.fromkeys(names, 1)))
+            sums.add(flow.cloud, kind, number, apportioned(amount, Counter(names)))
     return after
 
 

@@ -16,7 +16,13 @@ from fedspan.domain.rounds import Participation
 from fedspan.domain.selection import Selection
 from fedspan.domain.spec import JobSpec
 from fedspan.domain.values import Instant, MicroUsd, Name, Value
-from fedspan.errors import BudgetExceeded, DeadlineExceeded, IllegalMove, JobError
+from fedspan.errors import (
+    BudgetExceeded,
+    DeadlineExceeded,
+    IllegalMove,
+    JobError,
+    NoQualifyingRound,
+)
 
 
 class JobState(StrEnum):
@@ -211,6 +217,15 @@ def move(job: Job, to: JobState, now: datetime) -> Job:
     spent = job.phases.get(job.state, 0.0) + max(0.0, (now - job.since).total_seconds())
     phases = {**job.phases, job.state.value: round(spent, 3)}
     return job.model_copy(update={"state": to, "since": now, "phases": phases})
+
+
+def salvageable(job: Job) -> bool:
+    """Whether it failed with rounds of which none was looked at to be kept. What a person
+    cancelled they do not want."""
+    if job.state is not JobState.STOPPING or job.outcome is None or job.cancel_requested:
+        return False
+    looked_at = job.model is not None or job.outcome.code == NoQualifyingRound.__name__
+    return job.outcome.state is JobState.FAILED and job.rounds_done > 0 and not looked_at
 
 
 def address_price(job: Job) -> int:

@@ -235,4 +235,7 @@ class PlacementAnswer(Value):
     considered: NonNegativeInt = Field(description="places looked at")
     feasible: NonNegativeInt
     model_bytes: PositiveInt
+    program_bytes: NonNegativeInt = Field(
+        default=0, description="what travels beside each model down: the program that trains it"
+    )
     book: str = Field(description="which book of prices: its date and hash")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
+from fedspan.domain.rounds import Participation, Status
 from fedspan.domain.values import MicroUsd, Name, Value
 
 HOUR: Final = timedelta(hours=1)
@@ -62,6 +64,28 @@ class Flow(Value):
         return self.tariff.charge(self.before + sent) - self.tariff.charge(self.before)
 
 
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """What a round sent: a model of `size` bytes, and `program` bytes with it, to all who were
+    `asked`, as often as they are named; a model from all who `replied`."""
+
+    asked: Sequence[str] = ()
+    replied: Sequence[str] = ()
+    size: int = 0
+    program: int = 0
+
+    @classmethod
+    def of(cls, people: Mapping[str, Participation], size: int, program: int) -> Messages:
+        """To train and to evaluate."""
+        trained = [name for name, part in people.items() if part.asked]
+        evaluated = [name for name, part in people.items() if part.evaluated]
+        replied = [name for name, part in people.items() if part.status is Status.DONE]
+        return cls((*trained, *evaluated), replied, size, program)
+
+
+NO_MESSAGES: Final = Messages()
+
+
 class Rates(Value):
     """How the traffic of one incarnation of an aggregator is billed. `down` and `up` name the
     flow (an index) by which a participant is sent the model, and sends it; whoever is missing
@@ -71,17 +95,14 @@ class Rates(Value):
     down: dict[Name, NonNegativeInt] = Field(default_factory=dict)
     up: dict[Name, NonNegativeInt] = Field(default_factory=dict)
 
-    def counted(
-        self, sent: Iterable[int], asked: Iterable[str], replied: Iterable[str], size: int
-    ) -> tuple[int, ...]:
-        """Bytes by flow: those in `sent`, and a model of `size` bytes to all who were `asked`,
-        from all who `replied`."""
+    def counted(self, sent: Iterable[int] = (), told: Messages = NO_MESSAGES) -> tuple[int, ...]:
+        """Bytes by flow: those in `sent`, and those of `told`."""
         known = tuple(sent)
         total = [*known, *[0] * (len(self.flows) - len(known))]
-        for flow in (self.down[one] for one in asked if one in self.down):
-            total[flow] += size
-        for flow in (self.up[one] for one in replied if one in self.up):
-            total[flow] += size
+        for flow in (self.down[one] for one in told.asked if one in self.down):
+            total[flow] += told.size + told.program
+        for flow in (self.up[one] for one in told.replied if one in self.up):
+            total[flow] += told.size
         return tuple(total)
 
     def charge(self, sent: Iterable[int]) -> int:

@@ -24,17 +24,19 @@ AWAY: Final = "not connected"
 
 
 class Participation(Value):
-    """What one participant did in one round. `seconds` is its training time."""
+    """What one participant did in one round. `seconds` is its training time; `evaluated`, that the
+    model was sent to it once more to be evaluated."""
 
     status: Status
     examples: NonNegativeInt = 0
     seconds: NonNegativeFloat = 0.0
     loss: float | None = None
     message: str = ""
+    evaluated: bool = False
 
     @property
     def asked(self) -> bool:
-        """Whether the model was sent to it."""
+        """Whether the model was sent to it to be trained."""
         failed = self.status is Status.FAILED and self.message != AWAY
         return failed or self.status in (Status.TRAINING, Status.DONE)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import Counter
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
@@ -29,6 +30,8 @@ LONGEST_SECONDS: Final = 7 * 86_400
 
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|h|d)$")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_STEPS = {"s": 1.0, "m": 6.0, "h": 36.0, "d": 864.0}
+"""What is told of a duration, in seconds: a second, a tenth or a hundredth of its unit."""
 
 
 def seconds(value: object) -> object:
@@ -37,8 +40,23 @@ def seconds(value: object) -> object:
         found = _DURATION.match(value.strip())
         if not found:
             raise ValueError(f"{value!r} is no duration; write 90s, 10m, 2h or 1d")
-        return float(found[1]) * _SECONDS[found[2]]
+        return float(Decimal(found[1]) * _SECONDS[found[2]])
     return value
+
+
+def written(value: float, unit: str) -> str:
+    """`value` seconds as `seconds` reads them: ``1.5h``."""
+    return f"{value / _SECONDS[unit]:.2f}".rstrip("0").rstrip(".") + unit
+
+
+def unit_of(value: float) -> str:
+    """The largest unit in which `value` seconds are whole: that in which they were written."""
+    return next((one for one in reversed(_SECONDS) if value % _SECONDS[one] == 0), "s")
+
+
+def step_of(unit: str) -> float:
+    """To how many seconds `unit` is told exactly enough."""
+    return _STEPS[unit]
 
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -227,7 +245,7 @@ class PlacementSpec(Value):
     model_bytes: PositiveInt | None = Field(
         default=None,
         le=10**13,
-        description="what travels each way each round; default: the model's size",
+        description="of the parameters, twice down and once up each round; default: the model's",
     )
     checkpoint_every: Rounds = Field(default=1, description="rounds")
     egress_used_gb: dict[str, Gigabytes] = Field(

@@ -87,7 +87,11 @@ class AppGrid(Grid):
 
     def _open(self, asked: set[str], training: bool) -> None:
         board, spec = self._setting.board, self._setting.manifest.spec
-        if training and self._number:
+        if not self._number:
+            return
+        if not training:
+            board.evaluate(asked)
+        else:
             board.mark({*spec.participants} - asked, Participation(status=Status.SKIPPED))
             board.mark(asked, Participation(status=Status.TRAINING))
 

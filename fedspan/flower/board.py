@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
 from fedspan.domain.jobs import Progress
@@ -32,6 +32,12 @@ class Board:
     def mark(self, participants: Iterable[str], participation: Participation) -> None:
         """Each of `participants` is now as `participation` says."""
         self.people |= dict.fromkeys(participants, participation)
+        self.write()
+
+    def evaluate(self, participants: Container[str]) -> None:
+        """Of everybody, `participants` are sent the model once more."""
+        for name, one in self.people.items():
+            self.people[name] = one.model_copy(update={"evaluated": name in participants})
         self.write()
 
     def close_round(self, done: Round, acknowledged: int) -> None:

@@ -170,6 +170,7 @@ def evaluate(setting: Setting, strategy: FedAvg, number: int, flat: Flat) -> Met
     failed = [name for name, one in board.people.items() if one.status is Status.FAILED]
     nodes = setting.chosen(setting.connected(without=failed), "evaluate", number)
     record, config = arrays(Array(flat)), setting.task(number).record()
+    board.evaluate(nodes)
     messages = strategies.configure_evaluation(strategy, number, record, config, nodes.values())
     counted: dict[str, Evaluated] = {}
     for arrival in setting.ask(messages, nodes):

@@ -34,7 +34,13 @@ from fedspan.placement.constraints import (
     without,
 )
 from fedspan.placement.duration import wire_seconds
-from fedspan.placement.evaluation import Evaluation, Setting, evaluate, setting
+from fedspan.placement.evaluation import (
+    Evaluation,
+    Setting,
+    evaluate,
+    promised_seconds,
+    setting,
+)
 from fedspan.placement.explain import Story, explain, explain_conflict
 from fedspan.placement.federation import band_ms
 from fedspan.placement.front import Scale, TieBreaks, pareto, ranked, scale
@@ -68,23 +74,25 @@ def rank(
     participants: Sequence[Participant],
     *,
     model_bytes: int,
+    program_bytes: int = 0,
     today: date,
     limit: int,
 ) -> Ranking:
-    """Every candidate judged, the feasible ordered. `score` is NaN where infeasible.
+    """Every candidate judged, the feasible ordered; `program_bytes` travel with each model down.
+    `score` is NaN where infeasible.
 
     Raises:
         InvalidRequest: the question names a region, country, provider or GPU nobody knows, or
             the book has no candidate.
     """
-    on = setting(book, question, participants, model_bytes)
+    on = setting(book, question, participants, model_bytes, program_bytes)
     if not len(on.table):
         raise InvalidRequest("there is nothing to choose from: the list of candidates is empty")
     _known_providers(book, question)
     found = evaluate(on)
     expected = Expected(
         usd=found.cost / 1e6,
-        seconds=found.seconds,
+        seconds=promised_seconds(on, found),
         round_s=found.round_s,
         furthest_ms=on.reach.furthest[on.table.region],
         p_interruption=found.p_interruption,
@@ -109,6 +117,7 @@ def choose(
     participants: Sequence[Participant],
     *,
     model_bytes: int,
+    program_bytes: int = 0,
     today: date,
     limit: int,
     compare: str | None = None,
@@ -120,7 +129,15 @@ def choose(
         InvalidRequest: see `rank`; or `compare` is no region.
     """
     regions = None if compare is None else _compared(book, compare)
-    ranking = rank(book, question, participants, model_bytes=model_bytes, today=today, limit=limit)
+    ranking = rank(
+        book,
+        question,
+        participants,
+        model_bytes=model_bytes,
+        program_bytes=program_bytes,
+        today=today,
+        limit=limit,
+    )
     on, best = ranking.on, _a_row_a_place(ranking, max(limit, 2))
     rows = best[:limit]
     rest = np.setdiff1d(ranking.front, rows)
@@ -154,6 +171,7 @@ def choose(
         considered=len(on.table),
         feasible=int(ranking.feasible.sum()),
         model_bytes=model_bytes,
+        program_bytes=program_bytes,
         book=book.id,
     )
 
@@ -171,7 +189,7 @@ def _story(
     second = None if row is None else shown[1] if len(shown) > 1 else show.candidate(row)
     hourly = (table.price + table.address) / 1e6
     wire = wire_seconds(
-        on.reach.compute, len(on.parties), on.work.model_bytes, table.nic[first : first + 1]
+        on.reach.compute, len(on.parties), on.work.sent, table.nic[first : first + 1]
     )
     return Story(
         first=shown[0],

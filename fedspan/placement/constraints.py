@@ -13,7 +13,7 @@ import numpy as np
 from fedspan.domain.countries import ALIASES, COUNTRIES
 from fedspan.domain.parsing import nearest
 from fedspan.domain.placements import Demand, PlacementQuestion
-from fedspan.domain.spec import LONGEST_SECONDS, Limits, Purchase
+from fedspan.domain.spec import LONGEST_SECONDS, Limits, Purchase, step_of, unit_of, written
 from fedspan.errors import InvalidRequest
 from fedspan.placement.book import BASES, EPOCH, Book, Bools, Floats, Ints
 from fedspan.placement.candidates import Candidates
@@ -34,8 +34,8 @@ class Constraint:
 
 @dataclass(frozen=True, eq=False)
 class Expected:
-    """What constraints look at, by candidate: dollars, seconds of the job and of a round, ms and
-    a probability."""
+    """What constraints look at, by candidate: dollars, seconds of the job (what a deadline is held
+    against) and of a round, ms and a probability."""
 
     usd: Floats
     seconds: Floats
@@ -84,22 +84,22 @@ def of_outcome(question: PlacementQuestion, expected: Expected) -> list[Constrai
         )
     if limits.max_rtt_ms is not None:
         known = np.where(lost, 0.0, expected.furthest_ms)
-        found.append(_most("limits.max_rtt_ms", limits.max_rtt_ms, known, "{:.1f} ms", 0.1))
-    deadline, a_round = expected.seconds, expected.round_s
+        found.append(_most("limits.max_rtt_ms", limits.max_rtt_ms, known, "{:.1f} ms".format, 0.1))
     by_default = [
-        _most("limits.deadline", limits.deadline, deadline, "{:.0f} s", 1.0, LONGEST_SECONDS),
-        _most("limits.round", limits.round, a_round, "{:.0f} s", 1.0),
+        _lasting("limits.deadline", limits.deadline, expected.seconds, LONGEST_SECONDS),
+        _lasting("limits.round", limits.round, expected.round_s),
     ]
     found += [_as_said(one, limits) for one in by_default]
     if limits.budget_usd is not None:
-        found.append(_most("limits.budget_usd", limits.budget_usd, expected.usd, "${:.4f}", 0.0001))
+        budget, usd = limits.budget_usd, expected.usd
+        found.append(_most("limits.budget_usd", budget, usd, "${:.4f}".format, 0.0001))
     if limits.max_interruption is not None:
         found.append(
             _most(
                 "limits.max_interruption",
                 limits.max_interruption,
                 expected.p_interruption,
-                "{:.4f}",
+                "{:.4f}".format,
                 0.0001,
             )
         )
@@ -172,18 +172,28 @@ def _as_said(one: Constraint, limits: Limits) -> Constraint:
 
 
 def _most(
-    name: str, wanted: float, values: Floats, form: str, step: float, most: float = math.inf
+    name: str,
+    wanted: float,
+    values: Floats,
+    shown: Callable[[float], str],
+    step: float,
+    most: float = math.inf,
 ) -> Constraint:
-    """`step` is the last digit `form` shows: what is told is rounded up to it, so that it holds.
+    """`step` is the last digit that is `shown`: what is told is rounded up to it, so that it holds.
     More than `most` nobody may ask for."""
 
     def relaxed(rows: Ints) -> str | None:
         least = float(values[rows].min())
         best = math.ceil(least / step) * step if math.isfinite(least) else math.inf
-        return f"at least {form.format(best)}" if best < math.inf and best <= most else None
+        return f"at least {shown(best)}" if best < math.inf and best <= most else None
 
-    met = values <= wanted
-    return Constraint(name, "at most " + form.format(wanted), met, relaxed, values, step)
+    return Constraint(name, f"at most {shown(wanted)}", values <= wanted, relaxed, values, step)
+
+
+def _lasting(name: str, wanted: float, values: Floats, most: float = math.inf) -> Constraint:
+    """A limit of time, told in the unit it was written in."""
+    unit = unit_of(wanted)
+    return _most(name, wanted, values, lambda value: written(value, unit), step_of(unit), most)
 
 
 def _one_of(names: Sequence[str]) -> str:

@@ -70,15 +70,16 @@ def bill(
     price: Floats,
     seconds: Floats,
     sent: Floats,
+    back: Floats,
 ) -> Bill:
     """The bill of the candidates in `rows`, that run `seconds` at `price` micro-dollars an hour
-    while each participant is sent, and sends, `sent` bytes in all."""
+    while each participant is sent `sent` bytes in all, and sends `back`."""
     hours = seconds / HOUR
     return Bill(
         vm=price * hours,
         egress=_egress(table, rows, flows, used_gb, sent),
         address=table.address[rows] * hours,
-        participants=_participants(table, rows, flows, sent),
+        participants=_participants(table, rows, flows, back),
     )
 
 

@@ -1,12 +1,14 @@
 """How long a round takes.
 
-A participant's round is its training, a few round trips, and the parameters both ways at the rate
-of its link or of a TCP window over the RTT, whichever is less. The aggregator's network and its
-arithmetic come on top. PLACEMENT's formulas; the constants below were measured or are stated.
+A participant's round is its training, a few round trips, and the parameters, down to train and to
+evaluate and up, at the rate of its link or of a TCP window over the RTT, whichever is less. The
+aggregator's network and its arithmetic come on top. PLACEMENT's formulas; the constants below were
+measured or are stated.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,8 +24,42 @@ ROUND_TRIPS: Final = 4
 """A round's messages: the task asked for, fetched, the reply sent, acknowledged."""
 AGGREGATION_BYTES_S: Final = 2e9
 """Half of what benchmarks/aggregation.py measured on two cores."""
+NO_OPTIONS: Final[Mapping[str, float]] = {}
 OVERHEAD_S: Final = 1.0
 """A round of a tiny model between processes of one machine (benchmarks/rounds.py)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """Bytes of a round: `down` to a participant that trains and evaluates, and `up` from it;
+    `mean_down` and `mean_up` of all participants, of whom a strategy may choose some."""
+
+    down: float
+    up: float
+    mean_down: float
+    mean_up: float
+
+
+def volume(
+    count: int,
+    needed: int,
+    model_bytes: int,
+    program_bytes: int = 0,
+    options: Mapping[str, float] = NO_OPTIONS,
+) -> Volume:
+    """Each message down holds the model and its program. `options` are the strategy's, by which
+    an aggregator chooses among `count` participants."""
+    message = float(model_bytes + program_bytes)
+    trained, evaluated = (
+        min(count, max(int(count * options.get(f"fraction_{what}", 1.0)), needed)) / count
+        for what in ("train", "evaluate")
+    )
+    return Volume(
+        down=2 * message,
+        up=float(model_bytes),
+        mean_down=(trained + evaluated) * message,
+        mean_up=trained * model_bytes,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +76,9 @@ class Reach:
     compute: float
 
 
-def reach(parties: Federation, model_bytes: int, needed: int) -> Reach:
+def reach(parties: Federation, sent: Volume, needed: int) -> Reach:
     """What each region means for a round that `needed` participants must finish."""
-    seconds = _seconds(parties, model_bytes)
+    seconds = _seconds(parties, sent)
     count = len(parties)
     if needed == count:
         deciding = np.argmax(seconds, axis=0)
@@ -60,40 +96,37 @@ def reach(parties: Federation, model_bytes: int, needed: int) -> Reach:
     )
 
 
-def _seconds(parties: Federation, model_bytes: int) -> Floats:
+def _seconds(parties: Federation, sent: Volume) -> Floats:
     """t(i, r), N x R."""
     total = np.empty_like(parties.rtt)
     for start in range(0, len(parties), BLOCK):
         block = slice(start, start + BLOCK)
-        window = parties.rtt[block] * (1e-3 * model_bytes / WINDOW_BYTES)
         here = np.multiply(parties.rtt[block], 1e-3 * ROUND_TRIPS, out=total[block])
         here += parties.compute[block, None]
-        here += np.maximum(window, (model_bytes / parties.down[block])[:, None])
-        here += np.maximum(window, (model_bytes / parties.up[block])[:, None], out=window)
+        for size, rate in ((sent.down, parties.down[block]), (sent.up, parties.up[block])):
+            window = parties.rtt[block] * (1e-3 * size / WINDOW_BYTES)
+            here += np.maximum(window, (size / rate)[:, None], out=window)
     return total
 
 
-def participant_seconds(parties: Federation, row: Ints, rtt_ms: Floats, model_bytes: int) -> Floats:
+def participant_seconds(parties: Federation, row: Ints, rtt_ms: Floats, sent: Volume) -> Floats:
     """t of single participants, were their RTT `rtt_ms`."""
     rtt_s = rtt_ms * 1e-3
-    window = rtt_s * (model_bytes / WINDOW_BYTES)
-    down = np.maximum(window, model_bytes / parties.down[row])
-    up = np.maximum(window, model_bytes / parties.up[row])
+    down = np.maximum(rtt_s * (sent.down / WINDOW_BYTES), sent.down / parties.down[row])
+    up = np.maximum(rtt_s * (sent.up / WINDOW_BYTES), sent.up / parties.up[row])
     taken: Floats = parties.compute[row] + ROUND_TRIPS * rtt_s + down + up
     return taken
 
 
-def wire_seconds(compute: float, count: int, model_bytes: int, nic: Floats) -> Floats:
+def wire_seconds(compute: float, count: int, sent: Volume, nic: Floats) -> Floats:
     """Until all that is sent has gone through the aggregator's network."""
-    taken: Floats = compute + count * 2 * model_bytes / nic
+    taken: Floats = compute + count * (sent.mean_down + sent.mean_up) / nic
     return taken
 
 
-def round_seconds(
-    first: Floats, compute: float, count: int, model_bytes: int, nic: Floats
-) -> Floats:
+def round_seconds(first: Floats, compute: float, count: int, sent: Volume, nic: Floats) -> Floats:
     """A round, where the aggregator's network sends and receives `nic` bytes a second."""
-    wire = wire_seconds(compute, count, model_bytes, nic)
-    folding = count * model_bytes / AGGREGATION_BYTES_S + OVERHEAD_S
+    wire = wire_seconds(compute, count, sent, nic)
+    folding = count * sent.mean_up / AGGREGATION_BYTES_S + OVERHEAD_S
     taken: Floats = np.maximum(first, wire) + folding
     return taken

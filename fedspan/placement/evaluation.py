@@ -10,10 +10,18 @@ import numpy as np
 
 from fedspan.domain.assumed import RECOVERY_S
 from fedspan.domain.placements import Participant, PlacementQuestion
+from fedspan.domain.spec import Purchase
 from fedspan.placement.book import Book, Floats
 from fedspan.placement.candidates import EVERY, Candidates, Rows, candidates
 from fedspan.placement.cost import Bill, Traffic, bill, traffic
-from fedspan.placement.duration import Reach, reach, round_seconds
+from fedspan.placement.duration import (
+    NO_OPTIONS,
+    Reach,
+    Volume,
+    reach,
+    round_seconds,
+    volume,
+)
 from fedspan.placement.federation import Federation, federation
 from fedspan.placement.makespan import (
     HOUR,
@@ -42,7 +50,7 @@ class Work:
 
     rounds: int
     needed: int
-    model_bytes: int
+    sent: Volume
     every: int
     checkpoint_s: float
 
@@ -85,6 +93,7 @@ def setting(
     question: PlacementQuestion,
     participants: Sequence[Participant],
     model_bytes: int,
+    program_bytes: int = 0,
 ) -> Setting:
     """Raises `InvalidRequest` for a region that a participant names and nobody knows."""
     table, parties = candidates(book), federation(book, participants)
@@ -92,11 +101,13 @@ def setting(
     given = question.placement.interruptions_per_hour
     hazard = table.interruptions if given is None else np.where(table.spot, given, 0.0)
     hazard = np.where(hazard < NEGLIGIBLE, 0.0, hazard)
+    options = question.strategy.options if question.strategy else NO_OPTIONS
+    sent = volume(len(parties), needed, model_bytes, program_bytes, options)
     here = np.isnan(book.regions.latitude)[table.region]
     work = Work(
         rounds=question.rounds,
         needed=needed,
-        model_bytes=model_bytes,
+        sent=sent,
         every=question.placement.checkpoint_every,
         checkpoint_s=CHECKPOINT_S + model_bytes / CHECKPOINT_BYTES_S,
     )
@@ -106,7 +117,7 @@ def setting(
         question=question,
         parties=parties,
         work=work,
-        reach=reach(parties, model_bytes, needed),
+        reach=reach(parties, sent, needed),
         flows=traffic(table, parties),
         hazard=hazard,
         setup=np.where(here, HERE_SETUP_S, SETUP_S),
@@ -133,7 +144,6 @@ def judged(on: Setting, rows: Rows, *, first: Floats, price: Floats) -> Evaluati
     begun[risky] = expected_rounds(
         work.rounds, work.every, round_s[risky], work.checkpoint_s, hazard[risky]
     )
-    sent = work.model_bytes * begun
     return Evaluation(
         round_s=round_s,
         seconds=seconds,
@@ -144,7 +154,8 @@ def judged(on: Setting, rows: Rows, *, first: Floats, price: Floats) -> Evaluati
             on.question.placement.egress_used_gb,
             price=price,
             seconds=seconds,
-            sent=sent,
+            sent=work.sent.mean_down * begun,
+            back=work.sent.mean_up * begun,
         ),
         p_interruption=p_interruption(hazard, seconds / HOUR),
     )
@@ -153,7 +164,7 @@ def judged(on: Setting, rows: Rows, *, first: Floats, price: Floats) -> Evaluati
 def rounds_after(on: Setting, rows: Rows, first: Floats) -> Floats:
     """Seconds of a round on the candidates in `rows`, were participants done after `first`."""
     nic = on.table.nic[rows]
-    return round_seconds(first, on.reach.compute, len(on.parties), on.work.model_bytes, nic)
+    return round_seconds(first, on.reach.compute, len(on.parties), on.work.sent, nic)
 
 
 def job_seconds(on: Setting, rows: Rows, round_s: Floats) -> Floats:
@@ -173,6 +184,15 @@ def job_seconds(on: Setting, rows: Rows, round_s: Floats) -> Floats:
         OUTAGE_S,
     )
     return seconds
+
+
+def promised_seconds(on: Setting, found: Evaluation) -> Floats:
+    """What a deadline is held against: what is expected. Who goes by the deadline is on spot only
+    while it leaves slack, so there it is what on-demand machines alone would take."""
+    if on.question.aggregator.purchase is not Purchase.DEADLINE:
+        return found.seconds
+    alone = undisturbed_seconds(on.work, on.setup, found.round_s)
+    return np.where(np.isfinite(found.seconds), alone, np.inf)
 
 
 def undisturbed_seconds(work: Work, setup: Floats, round_s: Floats) -> Floats:

@@ -14,9 +14,10 @@ spent by a loss, a restart or a wait, so the rule needs no clock and no history:
   once at each loss it must expect: ``losses an hour * hours left * (move + recover)``.
 
 The first rule is the safety net: a job whose deadline on-demand machines alone would have met, from
-its first second, meets it, whatever spot does. The last is what beats *uniform progress* (Wu et
-al., "Can't Be Late: Optimizing Spot Instance Savings under Deadlines", NSDI 2024), which goes on
-demand when idle behind the line from start to deadline, and stays until ahead of it by two
+its first second, meets it, whatever spot does; one that they would not have met is refused when it
+is submitted (`placement.evaluation.promised_seconds`). The last is what beats *uniform progress*
+(Wu et al., "Can't Be Late: Optimizing Spot Instance Savings under Deadlines", NSDI 2024), which
+goes on demand when idle behind the line from start to deadline, and stays until ahead of it by two
 changeovers. There a changeover is 12 minutes; here it is a boot and a link, so that going on demand
 for a single outage and straight back is cheap, and it is waiting that must be rationed.
 """
@@ -130,12 +131,6 @@ def wanted(now: Situation) -> Decision:
     if now.on is Purchase.ON_DEMAND and not _pays(now):
         return _on_demand(now, "spot would save less than moving there and back costs")
     return _while_lasts(now, board + now.loss_s, "going to spot and losing it again take")
-
-
-def nearest_deadline_s(rounds: int, round_s: float, setup_s: float) -> int:
-    """The nearest deadline, in whole seconds from the start, that a job of so many rounds can
-    promise: that of on-demand machines from its first second."""
-    return math.ceil(setup_s + rounds * round_s)
 
 
 def _without_spot(now: Situation) -> Decision:

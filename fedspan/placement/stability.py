@@ -145,7 +145,7 @@ def _first_seconds(on: Setting, luck: Floats, rows: Ints) -> Floats:
         on.parties,
         np.broadcast_to(deciding, error.shape),
         np.maximum(reach.rtt[region] + error, LEAST_MS),
-        on.work.model_bytes,
+        on.work.sent,
     )
 
 

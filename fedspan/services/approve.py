@@ -7,6 +7,7 @@ from fedspan.domain.jobs import Approval, Job, JobState, Placement, cost_at, ove
 from fedspan.domain.machines import Offer
 from fedspan.domain.placements import Candidate
 from fedspan.domain.places import costing, where
+from fedspan.domain.spec import Purchase
 from fedspan.errors import Conflict, InvalidRequest
 from fedspan.services import waits
 from fedspan.services.changes import Step, change, event
@@ -100,10 +101,12 @@ def _within_limits(app: App, job: Job, number: int, candidate: Candidate) -> Non
     sites = (app.sites.get(name).value for name in job.spec.participants)
     if any(site.compute_s is None for site in sites):
         return
-    hours = seconds_left(job, now) / 3600
-    if candidate.hours.expected > hours:
+    hours, takes = seconds_left(job, now) / 3600, candidate.hours.expected
+    if job.spec.aggregator.purchase is Purchase.DEADLINE:  # on spot only while that leaves slack
+        takes = candidate.round_s * (job.spec.rounds - job.rounds_done) / 3600
+    if takes > hours:
         raise Conflict(
-            f"candidate {number} takes about {candidate.hours.expected:.2f} h, and {hours:.2f} h "
+            f"candidate {number} takes about {takes:.2f} h, and {hours:.2f} h "
             f"of limits.deadline are left; pick a faster one, or cancel job {job.id}"
         )
     left = None if limits.budget_usd is None else limits.budget_usd - cost_at(job, now) / 1_000_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
@@ -11,8 +10,8 @@ import structlog
 from fedspan.app import App
 from fedspan.domain.bills import Bill, Incarnation, bill
 from fedspan.domain.jobs import Job, Pace, address_price
-from fedspan.domain.rates import Rates
-from fedspan.domain.rounds import Participation, Round, Status
+from fedspan.domain.rates import Messages, Rates
+from fedspan.domain.rounds import Round, Status
 from fedspan.errors import FedspanError
 from fedspan.stores.base import Change
 
@@ -62,49 +61,55 @@ def with_traffic(app: App, job: Job, rounds: list[Round]) -> tuple[Job, tuple[Ch
         quiet = {"begun": None, "traffic": running.settled}
         return job.model_copy(update={"aggregator": running.model_copy(update=quiet)}), ()
     rates, row = _rates(app, job)
-    sent = running.sent or rates.counted((), (), (), 0)
+    sent = running.sent or rates.counted()
     for one in rounds:
         if one.epoch == job.epoch:
-            sent = rates.counted(sent, *_reached(one.participants), one.checkpoint.bytes)
+            sent = rates.counted(sent, _messages(job, one))
     settled = traffic = rates.charge(sent)
     if going:
-        reached = _reached(job.progress.participants)
-        traffic = rates.charge(rates.counted(sent, *reached, _model_bytes(job)))
+        model, program = _sizes(job)
+        told = Messages.of(job.progress.participants, model, program)
+        traffic = rates.charge(rates.counted(sent, told))
     begun = (None if rounds else running.begun) or app.now()
-    told = {"sent": sent, "settled": settled, "traffic": traffic, "begun": begun if going else None}
-    after = {"aggregator": running.model_copy(update=told), "pace": _pace(job, rounds, rates, sent)}
-    return job.model_copy(update=after), row
+    after = {
+        "sent": sent,
+        "settled": settled,
+        "traffic": traffic,
+        "begun": begun if going else None,
+    }
+    pace = _pace(job, rounds, rates, sent)
+    changed = {"aggregator": running.model_copy(update=after), "pace": pace}
+    return job.model_copy(update=changed), row
 
 
 def _pace(job: Job, rounds: list[Round], rates: Rates, sent: tuple[int, ...]) -> Pace | None:
     """What the next round is expected to take: as long as the latest, and its messages at what
     they cost after those `sent`. Before an aggregator's first round, everybody is sent them."""
     if rounds:
-        latest = rounds[-1]
-        asked, replied = _reached(latest.participants)
-        size, seconds = latest.checkpoint.bytes, latest.seconds
+        told, seconds = _messages(job, rounds[-1]), rounds[-1].seconds
     elif job.pace is not None and not any(sent):
-        asked = replied = [*job.spec.participants]
-        size, seconds = _model_bytes(job), job.pace.seconds
+        everybody = job.spec.participants
+        told = Messages((*everybody, *everybody), everybody, *_sizes(job))
+        seconds = job.pace.seconds
     else:
         return job.pace
-    more = rates.charge(rates.counted(sent, asked, replied, size)) - rates.charge(sent)
+    more = rates.charge(rates.counted(sent, told)) - rates.charge(sent)
     return Pace(seconds=seconds, traffic=more)
 
 
-def _reached(people: Mapping[str, Participation]) -> tuple[list[str], list[str]]:
-    """Who was sent the model, and who sent it back."""
-    asked = [name for name, part in people.items() if part.asked]
-    return asked, [name for name in asked if people[name].status is Status.DONE]
+def _messages(job: Job, one: Round) -> Messages:
+    return Messages.of(one.participants, one.checkpoint.bytes, _sizes(job)[1])
 
 
 def _incarnation(job: Job, stopped: datetime, code: str) -> Incarnation:
     running = job.aggregator
     assert running is not None
-    begun = running.begun
-    asked, replied = _reached(job.progress.participants) if begun else ([], [])
+    begun, (model, program) = running.begun, _sizes(job)
+    people = job.progress.participants if begun else {}
+    asked = {name for name, part in people.items() if part.asked}
+    replied = {name for name, part in people.items() if part.status is Status.DONE}
     if code == KEPT:
-        asked, replied = [name for name in asked if name not in replied], []
+        asked, replied = asked - replied, set()
     return Incarnation(
         epoch=running.epoch,
         offer=running.offer,
@@ -116,13 +121,18 @@ def _incarnation(job: Job, stopped: datetime, code: str) -> Incarnation:
         round=job.progress.round if begun else 0,
         asked=tuple(sorted(asked)),
         replied=tuple(sorted(replied)),
-        bytes=_model_bytes(job),
+        evaluated=tuple(sorted(name for name, part in people.items() if part.evaluated)),
+        bytes=model,
+        program=program,
         sent=running.sent,
     )
 
 
-def _model_bytes(job: Job) -> int:
-    return job.placement.answer.model_bytes if job.placement else 0
+def _sizes(job: Job) -> tuple[int, int]:
+    """Bytes of its model, and of the program that travels with it."""
+    if job.placement is None:
+        return 0, 0
+    return job.placement.answer.model_bytes, job.placement.answer.program_bytes
 
 
 def _rates(app: App, job: Job) -> tuple[Rates, tuple[Change, ...]]:

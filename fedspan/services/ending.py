@@ -12,7 +12,7 @@ import structlog
 
 from fedspan.app import App
 from fedspan.domain.events import Level
-from fedspan.domain.jobs import Job, JobState, Outcome, cost_at, move, overrun
+from fedspan.domain.jobs import Job, JobState, Outcome, cost_at, move, overrun, salvageable
 from fedspan.domain.machines import Machine, Role
 from fedspan.domain.recovery import last_words
 from fedspan.errors import ProviderError, tree
@@ -156,7 +156,8 @@ def _ended(app: App, cloud: str, machines: Sequence[Machine]) -> list[Machine]:
 
 
 def tear_down(app: App, job_id: str) -> dict[str, object]:
-    """Ask for the end of every machine; `status` is ``gone`` once no cloud shows one."""
+    """Ask for the end of every machine; `status` is ``gone`` once no cloud shows one. `salvage`:
+    then a round of the job, which failed, may be worth keeping."""
     job = change(app, job_id, lambda job: _stopping(app, job))
     needed = _clouds_of(app, job)
     _release(app, job)
@@ -166,13 +167,17 @@ def tear_down(app: App, job_id: str) -> dict[str, object]:
     left = Inventory(left.machines, (*left.silent, *lost))
     if _aggregator_is_gone(job, left):
         job = change(app, job_id, lambda job: _stopped(app, job))
+    return {"job": job.id, "status": _status(app, job, left), "salvage": salvageable(job)}
+
+
+def _status(app: App, job: Job, left: Inventory) -> str:
     if not left.machines and not left.silent:
-        return {"job": job.id, "status": "gone"}
+        return "gone"
     waited = (app.now() - job.since).total_seconds()
     if job.teardowns < MOST_TEARDOWNS and waited < LONGEST_TEARDOWN_S:
-        return {"job": job.id, "status": "waiting"}
+        return "waiting"
     _warn_left(app, job, left)
-    return {"job": job.id, "status": "abandoned"}
+    return "abandoned"
 
 
 def _clouds_of(app: App, job: Job) -> list[str]:

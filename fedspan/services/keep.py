@@ -5,7 +5,7 @@ from __future__ import annotations
 from fedspan import __version__
 from fedspan.app import App
 from fedspan.domain.events import Level
-from fedspan.domain.jobs import Job, JobState, Outcome
+from fedspan.domain.jobs import Job, JobState, Outcome, salvageable
 from fedspan.domain.models import Card
 from fedspan.domain.rounds import Round
 from fedspan.domain.selection import Selection
@@ -42,13 +42,49 @@ def _selected(app: App, job: Job, found: Selection) -> Step:
 
 
 def save(app: App, job_id: str) -> dict[str, object]:
-    """Keep the selected round's weights and their card under ``models/<job>/``."""
+    """Keep the selected round's weights and their card under ``models/<job>/``; of a job that
+    failed, once it is torn down, those of the best round it reached."""
     job = enter(app, job_id, JobState.SAVING)
-    if job.selected is not None and not past(job, JobState.SAVING):
+    if salvageable(job):
+        job = _salvaged(app, job)
+    elif job.selected is not None and not past(job, JobState.SAVING):
         rounds = {one.number: one for one in app.rounds.list(job_id)}
         _keep(app, job, rounds, job.selected)
         job = change(app, job_id, lambda job: _saved(app, job))
     return {"job": job.id, "model": job.model}
+
+
+def _salvaged(app: App, job: Job) -> Job:
+    rounds = {one.number: one for one in app.rounds.list(job.id)}
+    found = best(rounds.values(), job.spec.selection)
+    if found is None:
+        return job
+    if found.qualifies:
+        _keep(app, job, rounds, found)
+    return change(app, job.id, lambda job: _kept_of_failed(app, job, found))
+
+
+def _kept_of_failed(app: App, job: Job, found: Selection) -> Step:
+    """The outcome stays what it was, and says what there is all the same."""
+    outcome = job.outcome
+    told_before = job.selected == found and not found.qualifies
+    if not salvageable(job) or outcome is None or told_before:
+        return Step(job)
+    if found.qualifies:
+        told = f"round {found.round} is kept as model {job.id} ({found.shown})"
+    else:
+        told = f"no model is kept: the best, round {found.round}, has {found.shown}"
+    message = f"{outcome.message or outcome.code}; {told}"
+    after = job.model_copy(
+        update={
+            "selected": found,
+            "model": job.id if found.qualifies else None,
+            "outcome": outcome.model_copy(update={"message": message}),
+        }
+    )
+    code = "ModelSaved" if found.qualifies else "NoQualifyingRound"
+    level = Level.INFO if found.qualifies else Level.WARNING
+    return Step(after, (event(app, job, code, told, level=level, round=found.round),))
 
 
 def weights_key(model: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypedDict
 
 import structlog
 
@@ -17,13 +18,14 @@ from fedspan.domain.parsing import nearest, parsed, refused
 from fedspan.domain.placements import (
     NOWHERE,
     Candidate,
+    Demand,
     Participant,
     PlacementAnswer,
     PlacementQuestion,
 )
 from fedspan.domain.recovery import worth_trying
 from fedspan.domain.sites import Site, SiteKind
-from fedspan.domain.spec import JobSpec, Limits, Need, Purchase
+from fedspan.domain.spec import JobSpec, Limits, ModelSpec, Need, Purchase
 from fedspan.errors import (
     BudgetExceeded,
     DeadlineExceeded,
@@ -81,7 +83,7 @@ def score(
         books.current(app),
         question,
         [_somewhere(sites[one]) if isinstance(one, str) else one for one in question.participants],
-        model_bytes=_model_bytes(app, question, list(sites.values())),
+        **_sizes(app, question, list(sites.values())),
         today=app.now().date(),
         limit=limit,
         compare=compare,
@@ -104,13 +106,14 @@ def place_job(app: App, job: Job) -> PlacementAnswer:
         raise NoCapacity(
             "no provider offers any machine just now; try again later" + passed_over(app)
         )
+    sites = list(_sites(app, job.spec.participants).values())
     answer = _among_offers(
         app,
         job.spec,
         affordable(app, job, worth_trying(job, offers, app.now())),
+        sites,
         rounds=max(1, job.spec.rounds - job.rounds_done),
-        seconds=seconds_left(job, app.now()),
-        spent=job.spent,
+        limits=_limits_left(job, sites, app.now()),
     )
     if answer.conflict is not None and job.losses:
         kinds = [
@@ -122,22 +125,55 @@ def place_job(app: App, job: Job) -> PlacementAnswer:
 
 def check_place(app: App, spec: JobSpec) -> None:
     """Whether a job of `spec` could be placed among what providers offer now. One that cannot say
-    refuses nothing: the job asks again, and may wait.
+    refuses nothing: the job asks again, and may wait. Limits that no place meets are told by what
+    it takes; where a site does not say how long it trains, by what it takes without training.
 
     Raises:
-        InvalidRequest, NoCapacity: as placing it would.
+        InvalidRequest: as placing it would; or a deadline or budget that no place meets.
+        NoCapacity: no place has what else is demanded.
     """
     try:
         offers = _offers(app, spec)
     except ProviderError:
         return
-    if offers:
-        seconds = spec.limits.deadline
-        _found(app, _among_offers(app, spec, offers, rounds=spec.rounds, seconds=seconds, spent=0))
+    if not offers:
+        return
+    sites = list(_sites(app, spec.participants).values())
+    ask = partial(_among_offers, app, spec, offers, rounds=spec.rounds)
+    answer = ask(sites, limits=_unguessed(spec.limits) if _guessed(sites) else spec.limits)
+    if answer.conflict is None and _guessed(sites):
+        answer = ask([_untrained(one) for one in sites], limits=spec.limits)
+    limit = _limit_of(answer)
+    if limit is not None:
+        raise InvalidRequest(_too_little(limit, answer, trained=not _guessed(sites)))
+    _found(app, answer)
+
+
+def _limit_of(answer: PlacementAnswer) -> Demand | None:
+    """The first limit that bars every place, alone or with other demands."""
+    return next((one for one in answer.conflict or () if one.constraint in OF_LIMITS), None)
+
+
+def _too_little(limit: Demand, answer: PlacementAnswer, *, trained: bool) -> str:
+    """`trained`: whether training is counted in what it takes."""
+    if limit.becomes is None or len(answer.conflict or ()) > 1:
+        return f"{limit.constraint}: {answer.explanation}"
+    even = "" if trained else ", even if training took no time"
+    said = f"{limit.constraint}: no place can meet it ({limit.wanted}){even}"
+    least = limit.becomes.removeprefix("at least ")
+    if trained:
+        return f"{said}; the nearest that can be met is {least}"
+    return f"{said}; it takes {least}, and what the training takes"
 
 
 def _among_offers(
-    app: App, spec: JobSpec, offers: Sequence[Offer], *, rounds: int, seconds: float, spent: int
+    app: App,
+    spec: JobSpec,
+    offers: Sequence[Offer],
+    sites: Sequence[Site],
+    *,
+    rounds: int,
+    limits: Limits,
 ) -> PlacementAnswer:
     from fedspan.placement.choose import choose
     from fedspan.placement.offers import book_of, known_offers, place_of
@@ -149,15 +185,13 @@ def _among_offers(
             "no provider offers a machine in a region that the book of prices knows; a newer book "
             "may: fedspan book refresh"
         )
-    sites = list(_sites(app, spec.participants).values())
     here = any(place_of(one) not in book.regions.index for one in offers)
     question = question_of(spec)
-    limits = _limits_left(spec, sites, seconds, spent)
     return choose(
         book_of(book, offers, today),
         question.model_copy(update={"rounds": rounds, "limits": limits}),
         [_beside(site, book.regions.index) if here else _somewhere(site) for site in sites],
-        model_bytes=_model_bytes(app, question, sites),
+        **_sizes(app, question, sites),
         today=today,
         limit=SHOWN,
     )
@@ -237,18 +271,31 @@ def offer_of(candidate: Candidate) -> Offer:
     )
 
 
-def _limits_left(spec: JobSpec, sites: Sequence[Site], seconds: float, spent: int) -> Limits:
-    """What is left of a job's limits. Where a site does not say how long it trains, the time is a
-    guess, which orders places well but must not refuse a job."""
-    budget, guessed = spec.limits.budget_usd, any(site.compute_s is None for site in sites)
-    left = None if budget is None else budget - spent / 1_000_000
-    return spec.limits.model_copy(
-        update={
-            "deadline": NO_DEADLINE_S if guessed else seconds,
-            "round": NO_DEADLINE_S if guessed else spec.limits.round,
-            "budget_usd": None if guessed else left,
-        }
+def _limits_left(job: Job, sites: Sequence[Site], now: datetime) -> Limits:
+    """What is left of a job's limits."""
+    limits = job.spec.limits
+    if _guessed(sites):
+        return _unguessed(limits)
+    budget = limits.budget_usd
+    left = None if budget is None else budget - job.spent / 1_000_000
+    return limits.model_copy(update={"deadline": seconds_left(job, now), "budget_usd": left})
+
+
+def _guessed(sites: Sequence[Site]) -> bool:
+    """Whether the time of a round is a guess, because a site does not say how long it trains."""
+    return any(site.compute_s is None for site in sites)
+
+
+def _unguessed(limits: Limits) -> Limits:
+    """Without those that rest on time: a guess orders places well but must not refuse a job."""
+    return limits.model_copy(
+        update={"deadline": NO_DEADLINE_S, "round": NO_DEADLINE_S, "budget_usd": None}
     )
+
+
+def _untrained(site: Site) -> Site:
+    """`site`, were its training to take no time where it does not say how long."""
+    return site if site.compute_s is not None else site.model_copy(update={"compute_s": 0.0})
 
 
 def _sites(app: App, names: Sequence[str]) -> dict[str, Site]:
@@ -301,17 +348,34 @@ def _participant(site: Site) -> Participant:
     return parsed(Participant, site.model_dump(include=set(Participant.model_fields)))
 
 
+class _Sizes(TypedDict):
+    model_bytes: int
+    program_bytes: int
+
+
+def _sizes(app: App, question: PlacementQuestion, sites: Sequence[Site]) -> _Sizes:
+    """What travels. A program that nobody has uploaded is the file its size was taken from."""
+    size, model = _model_bytes(app, question, sites), question.model
+    program = size if model is not None and model.file is not None else 0
+    return {"model_bytes": size, "program_bytes": (model and _uploaded(app, model)) or program}
+
+
+def _uploaded(app: App, model: ModelSpec) -> int:
+    """Bytes of the program that was uploaded for `model`; 0 without."""
+    if model.app is not None or not model.sha256:
+        return 0
+    return sum(one.bytes for one in app.objects.list(program_key(model.sha256)))
+
+
 def _model_bytes(app: App, question: PlacementQuestion, sites: Sequence[Site]) -> int:
-    """What travels each way each round."""
+    """The size of the parameters, or what comes near it."""
     if question.placement.model_bytes is not None:
         return question.placement.model_bytes
     model = question.model
     if model is not None and model.app is not None:
         return APP_MODEL_BYTES
-    if model is not None and model.sha256:
-        found = [one.bytes for one in app.objects.list(program_key(model.sha256))]
-        if found:
-            return max(1, sum(found))
+    if model is not None and (uploaded := _uploaded(app, model)):
+        return uploaded
     if model is not None and model.layers is not None and question.data is not None:
         data = [site.dataset(question.data.dataset) for site in sites]
         known = next((one for one in data if one is not None), None)

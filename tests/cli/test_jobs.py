@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import threading
 import time
@@ -23,7 +24,7 @@ from tests.cli.conftest import (
     train_until_cancelled,
     until,
 )
-from tests.support.world import spec_document
+from tests.support.world import spec_document, with_sites
 
 SHAPE = {
     "job",
@@ -137,6 +138,29 @@ def test_a_dry_run_makes_no_job(cli, home, spec_file):
 
     assert result.document["features"] == [30]
     assert jobs == []
+
+
+@pytest.mark.parametrize(
+    ("limits", "nearest"),
+    [({"deadline": "1h"}, r"[\d.]+h"), ({"budget_usd": 0.0001}, r"\$[\d.]+")],
+    ids=["deadline", "budget"],
+)
+@pytest.mark.parametrize("option", ["--dry-run", "--json"])
+def test_limits_no_place_meets_are_refused_with_the_nearest_that_can(
+    cli, home, tmp_path, limits, nearest, option
+):
+    path, [name] = tmp_path / "tight.json", limits
+    path.write_text(json.dumps(spec_document(rounds=100, limits=limits)))
+    with serving(home) as app:
+        with_sites(app, compute_s=60.0)
+        result = cli("job", "submit", path, option)
+        jobs = cli("job", "list", "--json").document["jobs"]
+
+    assert (result.code, jobs) == (2, [])
+    assert re.search(
+        rf"limits\.{name}: no place can meet it .*; the nearest that can be met is {nearest}",
+        " ".join(result.err.split()),
+    )
 
 
 def test_one_key_makes_one_job(home):

@@ -154,7 +154,7 @@ def test_below_the_tables_stand_the_reasons():
     assert "otherwise gcp:europe-west4" in text
     assert "machines of 2025-06-28 to 2026-11-20, 1 of those shown older than 90 days" in text
     assert "14,160 looked at, 1,230 fit" in text
-    assert "1.0 GB each way each round" in text
+    assert "1.0 GB, twice down and once up a round" in text
     assert "compute_s of all: 30 s a round, not given" in text
     assert "aws:us-east-1 (Ashburn)" in text
     assert "$101.50 and 5.90 h, that is $22.30 more and 0.30 h shorter than the best" in text
@@ -245,7 +245,13 @@ def test_the_best_is_not_compared_with_itself():
     [(999, "999 bytes"), (1500, "1.5 kB"), (50_000_000, "50.0 MB"), (25 * 10**11, "2,500.0 GB")],
 )
 def test_sizes_are_decimal(count, said):
-    assert f"{said} each way" in read(an_answer(model_bytes=count), 120)
+    assert f"{said}, twice down and once up" in read(an_answer(model_bytes=count), 120)
+
+
+def test_a_program_travels_with_each_model():
+    text = read(an_answer(model_bytes=1500, program_bytes=2500), 120)
+
+    assert "1.5 kB, twice down with a program of 2.5 kB and once up a round" in text
 
 
 def test_one_place_needs_no_plot():
@@ -443,6 +449,22 @@ def test_a_plot_that_cannot_be_written_is_told_before_anything_is_asked(
     assert result.code == 2
     assert said in result.err
     assert "nobody" not in result.err
+
+
+@pytest.mark.parametrize("purchase", ["spot", "on_demand", "any", "deadline"])
+def test_a_deadline_that_cannot_be_met_is_told_with_the_nearest_that_can(
+    cli, home, asked, purchase
+):
+    def tried(deadline):
+        limits, aggregator = {"deadline": deadline}, {"purchase": purchase}
+        return cli("place", "--spec", asked(limits=limits, aggregator=aggregator), "--json")
+
+    refused = tried("10m")
+    nearest = {one["constraint"]: one["becomes"] for one in refused.document["conflict"]}
+    enough = re.fullmatch(r"at least ([\d.]+m)", nearest["limits.deadline"])[1]
+
+    assert refused.code == 6
+    assert tried(enough).code == 0
 
 
 def test_when_nothing_fits_the_document_says_why_and_nothing_is_drawn(cli, home, asked, tmp_path):

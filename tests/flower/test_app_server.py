@@ -129,6 +129,7 @@ def test_an_app_runs_to_its_end_and_its_metrics_are_those_of_the_rounds(job: Mak
         assert one.app is not None and one.app.not_exact == ()
         assert {*one.app.evaluate} == {"eval_loss", "eval_acc"}
         assert one.value("accuracy") == one.app.evaluate["eval_acc"]
+        assert all(part.evaluated for part in one.participants.values())
         assert {
             name: (p.status, p.examples) for name, p in one.participants.items()
         } == dict.fromkeys("abc", (Status.DONE, 120))

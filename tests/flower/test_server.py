@@ -14,7 +14,7 @@ import torch
 from flwr.app import Array, Message
 
 from fedspan.domain.reports import Desired, Link, Phase
-from fedspan.domain.rounds import Metrics, Status
+from fedspan.domain.rounds import Metrics, Round, Status
 from fedspan.domain.spec import ModelSpec
 from fedspan.errors import InvalidDataset
 from fedspan.flower.checkpoints import latest
@@ -384,6 +384,20 @@ def test_a_fraction_trains_the_same_sample_in_every_attempt(federation: Make) ->
     assert runs[0] == runs[1]
     assert all(len(trained) == 1 for trained in runs[0])
     assert len({tuple(trained) for trained in runs[0]}) > 1
+
+
+def test_a_round_says_whom_the_model_was_sent_to_once_more(federation: Make) -> None:
+    some = {"name": "fedavg", "fraction_train": 0.4, "fraction_evaluate": 0.7}
+    [few, *_], [all_of_them, *_] = (
+        federation(quorum=quorum, rounds=1, strategy=some).run().rounds for quorum in (1, 3)
+    )
+
+    def counted(done: Round) -> tuple[int, int]:
+        people = done.participants.values()
+        return sum(one.asked for one in people), sum(one.evaluated for one in people)
+
+    assert counted(few) == (1, 2)
+    assert counted(all_of_them) == (3, 3)
 
 
 def test_metrics_come_from_counts_summed_over_all_participants(federation: Make) -> None:

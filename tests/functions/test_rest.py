@@ -94,6 +94,28 @@ def test_a_job_is_submitted_listed_shown_cancelled(api: Api) -> None:
     assert (refused.status_code, refused.json()["type"]) == (409, "Conflict")
 
 
+@pytest.mark.parametrize("purchase", ["spot", "on_demand", "any", "deadline"])
+@pytest.mark.parametrize("query", ["", "?dry_run=true"])
+def test_a_deadline_that_cannot_be_met_is_refused_with_the_nearest(
+    api: Api, purchase: str, query: str
+) -> None:
+    with_sites(api.world.app, compute_s=60.0)
+    wanted = {"rounds": 100, "aggregator": {"purchase": purchase}}
+
+    def asked(deadline: str) -> requests.Response:
+        document = spec_document(**wanted, limits={"deadline": deadline})
+        return api.call("POST", "/v1/jobs" + query, document, OPERATOR)
+
+    refused = asked("1h")
+    said = re.search(r"limits\.deadline.* ([\d.]+h)\.?$", refused.json()["detail"])
+
+    assert (refused.status_code, refused.json()["type"]) == (400, "InvalidRequest")
+    assert refused.json()["detail"].startswith("limits.deadline: ")
+    assert api.call("GET", "/v1/jobs", who=VIEWER).json()["jobs"] == []
+    assert said is not None
+    assert asked(said[1]).ok
+
+
 def test_a_viewer_reads_a_bill(api: Api) -> None:
     app = api.world.app
     job = submit(app, spec()).id

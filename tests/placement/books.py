@@ -306,6 +306,15 @@ def participant(draw, book, number):
     )
 
 
+share = st.floats(0, 1, exclude_min=True)
+fractions = {"fraction_train": share, "fraction_evaluate": share}
+
+
+def sizes(question):
+    """What travels. The program's size is in no question, so the seed stands for it."""
+    return {"model_bytes": question.placement.model_bytes, "program_bytes": question.seed}
+
+
 scores = st.sampled_from(("money", "balanced"))
 
 
@@ -332,6 +341,8 @@ def questions(draw, book, score=scores, demanding=False):
     size = draw(st.sampled_from((1, 100_000, 5_000_000, 50_000_000)) | st.integers(1, 10**9))
     return PlacementQuestion.model_validate(
         {
+            "seed": draw(st.just(0) | st.integers(0, 10**8)),
+            "strategy": draw(st.none() | st.fixed_dictionaries({}, optional=fractions)),
             "rounds": draw(st.sampled_from((1, 3, 40)) | st.integers(1, 500)),
             "participants": [one.model_dump() for one in people],
             "quorum": draw(st.none() | st.integers(1, len(people))),
@@ -396,7 +407,7 @@ def _asked(ask, book, question, limit=1_000):
         book,
         question,
         question.participants,
-        model_bytes=question.placement.model_bytes,
+        **sizes(question),
         today=TODAY,
         limit=limit,
     )

@@ -53,8 +53,8 @@ CONSTRAINTS = (
 @dataclass(frozen=True)
 class Scored:
     """One candidate. Micro-dollars are exact for the seconds they rest on; they are None where
-    the job never ends. `deciding_ms` holds the RTT of every participant that may be called the
-    slowest (those that tie are equals)."""
+    the job never ends. `promised` is what a deadline is held against. `deciding_ms` holds the RTT
+    of every participant that may be called the slowest (those that tie are equals)."""
 
     price_row: int
     region_row: int
@@ -75,6 +75,7 @@ class Scored:
     basis: int
     dated: int
     gco2: float
+    promised: float
     violated: frozenset[str]
 
     @property
@@ -189,30 +190,68 @@ def bytes_a_second(mbps):
     return (100.0 if mbps is None else mbps) * 1e6 / 8
 
 
-def participant_s(participant, rtt, size):
+@dataclass(frozen=True)
+class Messages:
+    """What a round sends: `down` is a model with its program, `up` a model alone. Of `many`
+    participants so many are `trained`, and so many `evaluated`: each is one message down, and
+    training one up."""
+
+    down: int
+    up: int
+    many: int
+    trained: int
+    evaluated: int
+
+    @property
+    def down_each(self):
+        """Bytes, of all participants."""
+        return Fraction((self.trained + self.evaluated) * self.down, self.many)
+
+    @property
+    def up_each(self):
+        return Fraction(self.trained * self.up, self.many)
+
+
+def messages(question, participants, model_bytes, program_bytes):
+    many, told = len(participants), question.strategy.options if question.strategy else {}
+    least = question.quorum or many
+
+    def chosen(option):
+        return max(least, math.floor(many * told.get(option, 1.0)))
+
+    return Messages(
+        down=model_bytes + program_bytes,
+        up=model_bytes,
+        many=many,
+        trained=chosen("fraction_train"),
+        evaluated=chosen("fraction_evaluate"),
+    )
+
+
+def participant_s(participant, rtt, sent):
     """What one participant takes for one round, `rtt` in ms."""
     if math.isinf(rtt):
         return math.inf
     seconds = rtt / 1000
     down = min(bytes_a_second(participant.down_mbps), WINDOW / seconds)
     up = min(bytes_a_second(participant.up_mbps), WINDOW / seconds)
-    return compute_s(participant) + TRIPS * seconds + size / down + size / up
+    return compute_s(participant) + TRIPS * seconds + 2 * sent.down / down + sent.up / up
 
 
 def last_needed(values, quorum):
     return sorted(values)[(quorum or len(values)) - 1]
 
 
-def round_s(participants, rtts, quorum, size, nic_mbps):
-    many = len(participants)
+def round_s(participants, rtts, quorum, sent, nic_mbps):
     first = last_needed(
-        [participant_s(p, rtt, size) for p, rtt in zip(participants, rtts, strict=True)], quorum
+        [participant_s(p, rtt, sent) for p, rtt in zip(participants, rtts, strict=True)], quorum
     )
     if math.inf in rtts:  # nobody knows: it is ruled out, and not for its time besides
         first = 0.0
-    through = many * 2 * size / (nic_mbps * 1e6 / 8)
+    bytes_down = (sent.trained + sent.evaluated) * sent.down
+    through = (bytes_down + sent.trained * sent.up) / (nic_mbps * 1e6 / 8)
     computed = last_needed([compute_s(p) for p in participants], quorum)
-    return max(first, computed + through) + many * size / AGGREGATES + OVERHEAD_S
+    return max(first, computed + through) + sent.trained * sent.up / AGGREGATES + OVERHEAD_S
 
 
 def expm1(x):
@@ -426,30 +465,25 @@ def hazard(question, book, price_row):
     return 0.0 if an_hour < NEGLIGIBLE else an_hour / 3600
 
 
-def candidate(book, question, participants, rtts, size, today, price_row, tier):
+def candidate(book, question, participants, rtts, sent, today, price_row, tier):
     """`rtts` are those of the participants to the region of the price."""
     prices, regions, machines = book.prices, book.regions, book.machines
     region, machine = int(prices.region[price_row]), int(prices.machine[price_row])
     provider = regions.provider[region]
-    each = [participant_s(p, rtt, size) for p, rtt in zip(participants, rtts, strict=True)]
+    size = sent.up
+    each = [participant_s(p, rtt, sent) for p, rtt in zip(participants, rtts, strict=True)]
     slowest = last_needed(each, question.quorum)
-    a_round = round_s(participants, rtts, question.quorum, size, float(machines.nic_mbps[machine]))
+    a_round = round_s(participants, rtts, question.quorum, sent, float(machines.nic_mbps[machine]))
     per_second = hazard(question, book, price_row)
     placement = question.placement
-    seconds = job_s(
-        a_round,
-        question.rounds,
-        placement.checkpoint_every,
-        size,
-        per_second,
-        here=place_of_region(book, region) is None,
-    )
+    here = place_of_region(book, region) is None
+    seconds = job_s(a_round, question.rounds, placement.checkpoint_every, size, per_second, here)
     vm = egress = address = pay = None
     if math.isfinite(seconds):
         hours = Fraction(seconds) / 3600
         vm = int(prices.price[price_row]) * hours
         address = address_cost(book, provider, bool(prices.spot[price_row])) * hours
-        sent = size * Fraction(
+        begun = Fraction(
             rounds_begun(
                 a_round,
                 question.rounds,
@@ -458,10 +492,13 @@ def candidate(book, question, participants, rtts, size, today, price_row, tier):
                 per_second,
             )
         )
-        egress = egress_cost(book, placement, participants, region, tier, sent)
-        pay = participants_cost(book, participants, region, sent)
+        egress = egress_cost(book, placement, participants, region, tier, sent.down_each * begun)
+        pay = participants_cost(book, participants, region, sent.up_each * begun)
     p_interruption = 0.0 if per_second == 0 else -math.expm1(-per_second * seconds)
     usd = math.inf if vm is None else float((vm + egress + address + pay) / 1_000_000)
+    promised = seconds
+    if question.aggregator.purchase == "deadline" and math.isfinite(seconds):
+        promised = job_s(a_round, question.rounds, placement.checkpoint_every, size, 0.0, here)
     return Scored(
         price_row=price_row,
         region_row=region,
@@ -486,8 +523,9 @@ def candidate(book, question, participants, rtts, size, today, price_row, tier):
         basis=int(prices.basis[price_row]),
         dated=int(prices.dated[price_row]),
         gco2=float(regions.gco2[region]),
+        promised=promised,
         violated=broken(
-            book, question, today, price_row, rtts, a_round, seconds, usd, p_interruption
+            book, question, today, price_row, rtts, a_round, promised, usd, p_interruption
         ),
     )
 
@@ -498,12 +536,13 @@ def tiers_in(book, region_row):
     return [first, *(one for one in others if (region_row, one, "world") in book.egress.internet)]
 
 
-def evaluate(book, question, participants, *, model_bytes, today):
+def evaluate(book, question, participants, *, model_bytes, program_bytes=0, today):
     """Every candidate: price row by price row, and for each the network tiers of its provider."""
     rtts = [
         [rtt_ms(book, participant, region) for participant in participants]
         for region in range(len(book.regions))
     ]
+    sent = messages(question, participants, model_bytes, program_bytes)
     found = []
     for price_row, region in enumerate(book.prices.region.tolist()):
         for tier in tiers_in(book, region):
@@ -513,7 +552,7 @@ def evaluate(book, question, participants, *, model_bytes, today):
                     question,
                     participants,
                     rtts[region],
-                    model_bytes,
+                    sent,
                     today,
                     price_row,
                     tier,

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from fedspan.placement.evaluation import evaluate, setting
 from fedspan.placement.latency import great_circle_km
 from tests.placement import slow
-from tests.placement.books import TODAY, books, cases, chosen, degrees, key, quickly, ranked
+from tests.placement.books import TODAY, books, cases, chosen, degrees, key, quickly, ranked, sizes
 
 
 def slowly(book, question):
@@ -30,7 +30,7 @@ def slowly(book, question):
         book,
         question,
         question.participants,
-        model_bytes=question.placement.model_bytes,
+        **sizes(question),
         today=TODAY,
     )
 
@@ -52,7 +52,7 @@ def test_every_figure_of_every_candidate_is_that_of_the_slow_scorer(case):
     book, question = case
     exact = slowly(book, question)
 
-    on = setting(book, question, question.participants, question.placement.model_bytes)
+    on = setting(book, question, question.participants, **sizes(question))
     ours = evaluate(on)
 
     assert len(ours.seconds) == len(exact)

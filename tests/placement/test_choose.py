@@ -12,6 +12,7 @@ import pytest
 
 from fedspan.domain.parsing import parsed
 from fedspan.domain.placements import Participant, PlacementAnswer, PlacementQuestion
+from fedspan.domain.spec import seconds
 from fedspan.errors import InvalidRequest
 from fedspan.placement.choose import choose, rank
 from fedspan.placement.federation import federation
@@ -61,7 +62,7 @@ def problems(*args, **changes):
 
 
 def test_hospitals_in_korea_with_a_small_model_are_sent_to_a_region_near_them():
-    answer = asked(placement={"model_bytes": 10**6})
+    answer = asked(placement={"model_bytes": 500_000})
 
     assert answer.conflict is None
     assert len(answer.candidates) == 10
@@ -372,23 +373,23 @@ def test_a_deadline_and_a_budget_that_both_bar_all_are_told_with_what_they_would
     aggregator = {"purchase": purchase}
     found, answer = demands(limits={"deadline": 60, "budget_usd": 0.001}, aggregator=aggregator)
     said = re.search(
-        r"It would take limits\.deadline at least (\d+) s with limits\.budget_usd at least "
+        r"It would take limits\.deadline at least ([\d.]+m) with limits\.budget_usd at least "
         r"\$([\d.]+)\.$",
         answer.explanation,
     )
-    deadline, budget = int(said[1]), float(said[2])
+    deadline, budget = seconds(said[1]), float(said[2])
 
     assert set(found) == {"limits.deadline"}
     both = {"deadline": deadline, "budget_usd": budget}
     assert asked(limits=both, aggregator=aggregator).candidates
-    for less in ({"deadline": deadline - 1}, {"budget_usd": round(budget - 0.0001, 4)}):
+    for less in ({"deadline": deadline - 6}, {"budget_usd": round(budget - 0.0001, 4)}):
         assert not asked(limits={**both, **less}, aggregator=aggregator).candidates
 
 
 def test_a_limit_that_nobody_wrote_is_told_as_the_default():
     found, answer = demands(rounds=1, placement={"model_bytes": 5 * 10**10})
 
-    assert found["limits.round"].wanted == "at most 3600 s, the default"
+    assert found["limits.round"].wanted == "at most 1h, the default"
     assert "the default" in answer.explanation
 
 

@@ -767,7 +767,7 @@ class Numbers:
         cheapest = first if cheapest is None else cheapest
         assert self.hourly[cheapest] == least
         count = len(question.participants)
-        wire = on.reach.compute + count * 2 * question.placement.model_bytes / on.table.nic[first]
+        wire = on.reach.compute + count * 3 * question.placement.model_bytes / on.table.nic[first]
         return Story(
             first=self.candidate(first),
             second=None if second is None else self.candidate(second),

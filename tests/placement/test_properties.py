@@ -11,7 +11,7 @@ from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
 from fedspan.domain.placements import PlacementQuestion
-from fedspan.domain.spec import LONGEST_SECONDS
+from fedspan.domain.spec import LONGEST_SECONDS, seconds
 from tests.placement import slow
 from tests.placement.books import (
     TODAY,
@@ -20,6 +20,7 @@ from tests.placement.books import (
     key,
     quickly,
     ranked,
+    sizes,
     with_one_tier,
     with_price,
     with_rows,
@@ -34,7 +35,7 @@ def slowly(book, question):
         book,
         question,
         question.participants,
-        model_bytes=question.placement.model_bytes,
+        **sizes(question),
         today=TODAY,
     )
 
@@ -80,7 +81,7 @@ def test_all_that_is_shown_satisfies_every_constraint(case):
         assert one.gpus >= need.gpu.count if need.gpu else one.gpus == 0
         assert need.gpu is None or need.gpu.model in (None, one.gpu)
         assert question.aggregator.purchase in ("any", "deadline", one.purchase)
-        assert one.hours.expected * 3600 <= limits.deadline + 0.2
+        assert by_key[key(one)].promised <= limits.deadline + 0.2
         assert one.round_s <= limits.round + 0.001
         assert limits.budget_usd is None or one.cost_usd.total <= limits.budget_usd + 2e-6
         assert limits.max_rtt_ms is None or one.worst.rtt_ms <= limits.max_rtt_ms + 0.01
@@ -243,7 +244,7 @@ def relaxed(book, question, demand):
     """The question with what `demand` should become, and the same not quite so far; None where
     there is no such thing."""
     words = demand.becomes
-    number = re.search(r"[\d.]+(?:e[+-]?\d+)?$", re.sub(r" (ms|s)$", "", words).replace("$", ""))
+    number = re.search(r"[\d.]+(?:e[+-]?\d+)?$", re.sub(r" ms$", "", words).replace("$", ""))
     value = float(number[0]) if number else None
     name = demand.constraint
     change = partial(with_spec, question, name)
@@ -273,8 +274,11 @@ def relaxed(book, question, demand):
         case "limits.max_rtt_ms":
             return change(value), change(value - 0.1001) if value > 0.11 else None
         case "limits.deadline" | "limits.round":
+            told = words.removeprefix("at least ")
+            value, step = seconds(told), {"s": 1, "m": 6, "h": 36, "d": 864}[told[-1]]
             assert name == "limits.round" or value <= LONGEST_SECONDS
-            return change(value), change(value - 1.001) if value > 1.01 else None
+            less = value - 1.0001 * step
+            return change(value), change(less) if less > 0 else None
         case "limits.budget_usd":
             return change(value), change(value - 0.0001001) if value > 0.00011 else None
         case "limits.max_interruption":
@@ -295,7 +299,7 @@ def test_what_a_constraint_would_have_to_become_is_enough_and_not_too_much(case)
         event(f"{demand.constraint}: {'helps' if demand.becomes else 'does not help'}")
         if demand.becomes is None:
             assert demand.constraint == "limits.deadline" or not only
-            assert all(one.seconds > LONGEST_SECONDS for one in only)
+            assert all(one.promised > LONGEST_SECONDS for one in only)
         elif demand.constraint != "participants":
             assert only
             enough, too_little = relaxed(book, question, demand)

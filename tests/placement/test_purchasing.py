@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fedspan.domain.spec import Purchase
 from fedspan.errors import InvalidRequest
-from fedspan.placement.purchasing import HOUR, Situation, nearest_deadline_s, wanted
+from fedspan.placement.purchasing import HOUR, Situation, wanted
 
 SPOT, ON_DEMAND = Purchase.SPOT, Purchase.ON_DEMAND
 
@@ -145,13 +145,6 @@ def test_waiting_as_long_as_was_told_ends_on_demand(now):
         assert wanted(after).purchase is ON_DEMAND
     else:
         assert decision.spent_in_s >= 0.0
-
-
-@given(st.integers(1, 1_000), st.floats(0.1, 1e4), st.floats(0, 1e4))
-def test_the_nearest_deadline_is_that_of_on_demand_machines_alone(rounds, round_s, setup_s):
-    nearest = nearest_deadline_s(rounds, round_s, setup_s)
-
-    assert nearest - 1 < setup_s + rounds * round_s <= nearest
 
 
 class World:

@@ -19,7 +19,7 @@ from fedspan.domain.recovery import ATTEMPTS
 from fedspan.domain.reports import Fault, Notice, Phase
 from fedspan.domain.rounds import Round
 from fedspan.domain.waits import Until
-from fedspan.errors import Conflict, NoCapacity, ProviderError, StaleEpoch
+from fedspan.errors import Conflict, NoCapacity, ProviderError, StaleEpoch, StorageFull
 from fedspan.local.assets import asset
 from fedspan.local.functions import Handler, handlers
 from fedspan.local.interpreter import Interpreter
@@ -188,6 +188,93 @@ def test_an_aggregator_that_never_speaks_is_replaced_and_at_last_given_up(
     assert "6 in a row completed no round" in done.outcome.message
     assert (done.epoch, len(done.losses)) == (2 * ATTEMPTS, 2 * ATTEMPTS)
     assert running.world.cloud.machines() == []
+
+
+def cut_short(running: Running, right: int, **changes: object) -> str:
+    """A job in training that has two rounds, of which the first is better."""
+    app = running.app
+    job = submit(app, spec(rounds=5, **changes)).id
+    until(lambda: app.waits.find(job) is not None, "the machine waits")
+    report_aggregator(app, aggregator_says(job, 1, Phase.READY))
+    until_state(app, job, JobState.TRAINING)
+    rounds = (a_round(app, job, 1, right=right), a_round(app, job, 2, right=right - 1))
+    report_aggregator(app, aggregator_says(job, 2, Phase.TRAINING, rounds=rounds))
+    return job
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [({"deadline": "1h"}, "DeadlineExceeded"), ({"budget_usd": 0.01}, "BudgetExceeded")],
+)
+def test_a_job_that_ends_early_keeps_its_best_round_once_its_machines_are_gone(
+    running: Running, limits: dict[str, object], code: str
+) -> None:
+    app, cloud = running.app, running.world.cloud
+    left: list[int] = []
+    running.before["save"] = lambda job: left.append(len(cloud.machines()))
+    job = cut_short(running, 45, limits=limits)
+    running.world.clock.tick(3601)
+    report_aggregator(app, aggregator_says(job, 3, Phase.TRAINING))
+    done = ended(app, job)
+
+    assert (done.state, done.model) == (JobState.FAILED, job)
+    assert done.outcome is not None and done.outcome.code == code
+    assert done.outcome.message.endswith(f"; round 1 is kept as model {job} (f1 0.9000)")
+    assert done.selected is not None and done.selected.round == 1
+    assert app.objects.get(f"models/{job}/weights.safetensors") == b"weights 1"
+    assert app.models.get(job).value.sha256 == f"{1:064x}"
+    assert left == [0]
+    assert [one.code for one in app.events.list(job)][-2:] == ["ModelSaved", "JobEnded"]
+
+
+def test_a_job_whose_recovery_is_hopeless_keeps_its_best_round(running: Running) -> None:
+    settings = running.app.settings.model_copy(update={"heartbeat_seconds": 0.1})
+    with serving(replace(running.app, settings=settings)) as app:
+        job = cut_short(running, 45)
+        running.world.cloud.fail_launch = [NoCapacity("sold out") for _ in range(3 * ATTEMPTS)]
+        app.executions.fail(app.waits.get(job).value.token, "AggregatorLost", "gone")
+        done = ended(app, job)
+
+    assert done.outcome is not None and done.outcome.code == "LaunchRefused"
+    assert (done.state, done.model) == (JobState.FAILED, job)
+
+
+def test_a_round_below_the_threshold_is_named_and_not_kept(running: Running) -> None:
+    app = running.app
+    job = cut_short(running, 20, limits={"deadline": "1h"})
+    running.world.clock.tick(3601)
+    report_aggregator(app, aggregator_says(job, 3, Phase.TRAINING))
+    done = ended(app, job)
+
+    assert done.outcome is not None and done.outcome.code == "DeadlineExceeded"
+    assert done.outcome.message.endswith("; no model is kept: the best, round 1, has f1 0.4000")
+    assert done.model is None and app.models.list() == []
+
+
+def test_what_cannot_be_kept_keeps_no_job_from_its_end(running: Running) -> None:
+    def refuse(job: str) -> None:
+        raise StorageFull("no room left")
+
+    app, running.before["save"] = running.app, refuse
+    job = cut_short(running, 45, limits={"deadline": "1h"})
+    running.world.clock.tick(3601)
+    report_aggregator(app, aggregator_says(job, 3, Phase.TRAINING))
+    done = ended(app, job)
+
+    assert done.outcome is not None and done.outcome.code == "DeadlineExceeded"
+    assert done.model is None
+    assert running.world.cloud.machines() == []
+
+
+def test_of_a_job_that_was_cancelled_only_checkpoints_stay(running: Running) -> None:
+    app = running.app
+    job = cut_short(running, 45)
+    cancel(app, job)
+    done = ended(app, job)
+
+    assert (done.state, done.model, done.rounds_done) == (JobState.CANCELLED, None, 2)
+    assert app.models.list() == []
+    assert app.objects.list(f"jobs/{job}/rounds/")
 
 
 def test_a_lost_aggregator_is_replaced_and_training_goes_on(running: Running) -> None:

@@ -236,6 +236,32 @@ def test_a_place_that_would_no_longer_end_in_time_is_not_approved(asking: Asking
     assert asking.told == []
 
 
+def test_by_the_deadline_spot_is_approved_where_on_demand_machines_would_be_in_time(
+    tmp_path: Path,
+) -> None:
+    here = placing(
+        tmp_path,
+        rounds=20,
+        aggregator={"need": NEED, "approve": True, "purchase": "deadline"},
+        placement={"interruptions_per_hour": 10.0},
+        limits={"deadline": "20m"},
+    )
+    waits.await_approval(here.world.app, here.id, "token")
+    placement = here.job.placement
+    assert placement is not None
+    [candidate] = placement.answer.candidates
+    rounds, on_spot = 20 * candidate.round_s, 3600 * candidate.hours.expected
+
+    assert candidate.purchase == "spot"
+    assert rounds < on_spot - 2
+    here.world.clock.tick(1200 - rounds + 1)
+    with pytest.raises(Conflict, match=r"of limits\.deadline are left"):
+        here.say(1)
+    here.world.clock.tick(-2)
+    here.say(1)
+    assert here.told == [("token", "succeeded")]
+
+
 def test_a_time_that_is_a_guess_refuses_no_approval_but_a_deadline_that_passed_does(
     asking: Asking,
 ) -> None:

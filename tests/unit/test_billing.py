@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ from fedspan.domain.jobs import LEAVING, Job, Progress
 from fedspan.domain.machines import Offer, Role
 from fedspan.domain.reports import Phase
 from fedspan.domain.rounds import Participation, Round, Status
-from fedspan.errors import LaunchRefused, NoCapacity, NotFound
+from fedspan.domain.spec import Limits
+from fedspan.errors import InvalidRequest, LaunchRefused, NoCapacity, NotFound
 from fedspan.providers.base import Capabilities
 from fedspan.providers.memory import MemoryProvider
 from fedspan.services import ending, steps, waits
 from fedspan.services.billing import incarnation_row, job_bill
 from fedspan.services.books import KEPT
 from fedspan.services.cancel import delete
+from fedspan.services.examine import program_key
 from fedspan.services.placements import check_place
 from fedspan.services.report_aggregator import report_aggregator
 from fedspan.services.submit import submit
@@ -67,9 +70,14 @@ def here(tmp_path: Path) -> World:
 
 def training(here: World, **changes: Any) -> str:
     """A job whose aggregator speaks for the first time, a minute after its launch. An account
-    that has sent 500 GB this month pays for every byte."""
+    that has sent 500 GB this month pays for every byte. Its limits may be such as no job is begun
+    with any more, as of a job from before prices rose."""
     used = {"placement": {"egress_used_gb": {"aws": 500}, "model_bytes": GB}}
-    job = submit(here.app, spec(**{"rounds": 10, **used, **changes})).id
+    wanted = spec(**{"rounds": 10, **used, **changes})
+    job = submit(here.app, wanted.model_copy(update={"limits": Limits()})).id
+    stored = here.app.jobs.get(job)
+    limited = stored.value.model_copy(update={"spec": wanted})
+    here.app.store.write([here.app.jobs.put(limited, job, expected=stored.version)])
     steps.check(here.app, job)
     begin(here, job)
     return job
@@ -101,12 +109,19 @@ def in_round(number: int, **people: Status) -> Progress:
     return Progress(round=number, participants=parts)
 
 
-def done(here: World, job: str, number: int, seconds: float = 600.0, **more: Any) -> Round:
+def done(
+    here: World, job: str, number: int, seconds: float = 600.0, evaluated: bool = False, **more: Any
+) -> Round:
     """A round of a model of a gigabyte, told when it is over."""
     here.clock.tick(seconds)
     one = a_round(here.app, job, number, epoch=found(here, job).epoch)
     size = one.checkpoint.model_copy(update={"bytes": GB})
-    one = one.model_copy(update={"seconds": seconds, "checkpoint": size})
+    people = {
+        name: part.model_copy(update={"evaluated": evaluated})
+        for name, part in one.participants.items()
+    }
+    told = {"seconds": seconds, "checkpoint": size, "participants": people}
+    one = one.model_copy(update=told)
     says(here, job, rounds=(one,), **{"progress": in_round(number), **more})
     return one
 
@@ -163,6 +178,37 @@ def test_a_bill_so_far_is_marked_and_agrees_with_the_cost(here: World) -> None:
     assert made.total == found(here, job).cost
     assert made.unfinished.egress == 2 * 90_000
     assert made.unfinished.machine == round(PRICE * 100 / 3600)
+
+
+@pytest.mark.parametrize("program", [0, 1_000_000])
+def test_the_model_goes_down_twice_a_round_each_time_with_its_program(
+    here: World, program: int
+) -> None:
+    """To train, and once more to be evaluated; the second aggregator is lost while it is."""
+    told: dict[str, Any] = {}
+    if program:
+        sha256 = f"{1:064x}"
+        here.app.objects.put(program_key(sha256), b"p" * program)
+        told = {"model": {"file": "model.pt2", "sha256": sha256}}
+    once = 3 * (GB + program) * 90_000 // GB
+    job = training(here, **told)
+    done(here, job, 1, evaluated=True)
+    assert found(here, job).aggregator.traffic == 2 * once
+    assert found(here, job).pace.traffic == 2 * once
+    lose(here.app, job)
+    begin(here, job)
+    evaluating = {name: Participation(status=Status.DONE, evaluated=True) for name in SITES}
+    says(here, job, progress=Progress(round=2, participants=evaluating))
+    made = job_bill(here.app, job)
+    assert made.total == found(here, job).cost
+    lose(here.app, job, "SpotNotice")
+    begin(here, job)
+    done(here, job, 2, evaluated=True)
+    ended, made = end(here, job), job_bill(here.app, job)
+
+    assert made.rounds[1].egress == made.rounds[2].egress == 2 * once
+    assert made.unfinished.egress == once  # replies were kept, the evaluation is asked for again
+    assert ended.cost == made.total
 
 
 def test_every_incarnation_is_in_the_bill_and_none_in_the_job(here: World) -> None:
@@ -379,13 +425,26 @@ class TestBudget:
     def test_a_budget_below_the_quote_is_refused_with_both_figures(self, here: World) -> None:
         wanted = {"placement": {"model_bytes": GB, "egress_used_gb": {"aws": 500}}}
         with_sites(here.app, latitude=53.3, longitude=-6.3, country="IE", compute_s=30.0)
-        with pytest.raises(NoCapacity) as refused:
+        with pytest.raises(InvalidRequest) as refused:
             submit(here.app, spec(**wanted, rounds=10, limits={"budget_usd": 1}))
 
-        assert "limits.budget_usd" in str(refused.value)
-        assert "$1" in str(refused.value) and "$2.7" in str(refused.value)
+        assert re.fullmatch(
+            r"limits\.budget_usd: no place can meet it \(at most \$1\.0000\); the nearest that can "
+            r"be met is \$5\.4\d+",
+            str(refused.value),
+        )
         assert here.app.jobs.list() == []
-        check_place(here.app, spec(**wanted, rounds=10, limits={"budget_usd": 3}))
+        check_place(here.app, spec(**wanted, rounds=10, limits={"budget_usd": 6}))
+
+    def test_a_budget_below_what_egress_alone_costs_is_refused_whatever_training_takes(
+        self, here: World
+    ) -> None:
+        wanted = {"placement": {"model_bytes": GB, "egress_used_gb": {"aws": 500}}}
+        with pytest.raises(InvalidRequest, match=r"training took no time; it takes \$5\.4"):
+            submit(here.app, spec(**wanted, rounds=10, limits={"budget_usd": 1}))
+
+        assert here.app.jobs.list() == []
+        assert submit(here.app, spec(**wanted, rounds=10, limits={"budget_usd": 5.5})).id
 
 
 def cause(here: World, job: str) -> str:

@@ -100,7 +100,10 @@ def _among(flows: range) -> st.SearchStrategy[dict[str, int]]:
 participants = st.dictionaries(
     st.sampled_from(PEOPLE),
     st.builds(
-        Participation, status=st.sampled_from(Status), message=st.sampled_from(["", AWAY, "why"])
+        Participation,
+        status=st.sampled_from(Status),
+        message=st.sampled_from(["", AWAY, "why"]),
+        evaluated=st.booleans(),
     ),
 )
 
@@ -119,7 +122,9 @@ def histories(draw: st.DrawFn) -> tuple[list[tuple[Incarnation, Rates]], list[Ro
             "begun": None if spoke is None else START + timedelta(days=epoch, seconds=spoke),
             "round": draw(st.integers(0, 12)),
             "asked": PEOPLE[: draw(st.integers(0, 3))],
+            "evaluated": PEOPLE[draw(st.integers(0, 3)) :],
             "bytes": draw(st.integers(0, 10**12)),
+            "program": draw(st.integers(0, 10**12)),
         }
         known.append((one.model_copy(update=told), draw(rates())))
         for _ in range(draw(st.integers(0, 3))):
@@ -245,6 +250,23 @@ def test_who_was_not_asked_is_billed_nothing():
     assert made.rounds[1].egress == 40_000
 
 
+def test_a_model_that_is_sent_to_be_evaluated_is_billed_with_its_program():
+    people = {"seoul": Participation(status=Status.DONE, evaluated=True)}
+    people |= {"busan": Participation(status=Status.SKIPPED, evaluated=True)}
+    people |= {"daejeon": Participation(status=Status.DONE)}
+    one = a_round().model_copy(update={"participants": people})
+    made = bill("j", [(incarnation(program=GB // 2), SINGLE)], [one], settled=True)
+
+    # a gigabyte is $0.02; the machine's time goes to those that trained
+    assert {name: part.egress for name, part in made.participants.items()} == {
+        "busan": 30_000,
+        "daejeon": 30_000,
+        "seoul": 60_000,
+    }
+    assert made.participants["busan"].machine == 0
+    assert views(made)[0].egress == made.rounds[1].egress == 120_000
+
+
 def test_what_a_participant_in_a_cloud_sends_is_billed_by_its_cloud():
     flows = (Flow(cloud="aws", tariff=FLAT), Flow(cloud="gcp", tariff=AWS, before=200 * GB))
     rates = Rates(flows=flows, down=dict.fromkeys(PEOPLE, 0), up={"seoul": 1})
@@ -260,9 +282,14 @@ def test_a_round_that_was_lost_is_billed_where_it_was_begun():
         1, begun=START + timedelta(days=1, seconds=3000), round=2, asked=PEOPLE[:2], bytes=GB
     )
     rounds = [a_round(1), a_round(2, epoch=2)]
-    made = bill("j", [(lost, SINGLE), (incarnation(2), SINGLE)], rounds, settled=True)
+    again = lost.model_copy(update={"evaluated": PEOPLE[1:]})
+    made, more = (
+        bill("j", [(one, SINGLE), (incarnation(2), SINGLE)], rounds, settled=True)
+        for one in (lost, again)
+    )
 
     assert made.unfinished == Charges(machine=16_667, address=833, egress=40_000)
+    assert more.unfinished.egress == 80_000
     assert made.rounds[2].egress == 60_000
     assert made.incarnations == 2
 

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from fedspan.domain.sites import Site
+from fedspan.domain.spec import seconds
 from fedspan.errors import InvalidRequest, NoCapacity, Throttled
 from fedspan.services import steps
 from fedspan.services.placements import place_job
@@ -61,39 +62,89 @@ def test_a_provider_that_cannot_say_refuses_nothing(here):
     assert submit(here.app, spec()).id
 
 
+def trained(tmp_path, compute_s):
+    made = world(tmp_path)
+    for name in ("seoul", "busan", "daejeon"):
+        made.app.store.write(
+            [made.app.sites.put(site(name, compute_s=compute_s), name, expected=0)]
+        )
+    return made
+
+
 def test_how_long_a_site_trains_is_a_guess_that_refuses_no_job(here):
-    job = submit(here.app, spec(rounds=900_000, limits={"deadline": "1h", "budget_usd": 0.01}))
+    job = submit(here.app, spec(rounds=1_000, limits={"deadline": "1h"}))
 
     assert place_job(here.app, job).candidates
 
 
-def test_what_sites_say_of_their_training_is_held_against_the_deadline(tmp_path):
-    made = world(tmp_path)
-    for name in ("seoul", "busan", "daejeon"):
-        made.app.store.write([made.app.sites.put(site(name, compute_s=600.0), name, expected=0)])
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_what_a_job_takes_without_any_training_is_no_guess(here, dry_run):
+    with pytest.raises(InvalidRequest) as refused:
+        submit(here.app, spec(rounds=5_000, limits={"deadline": "1h"}), dry_run=dry_run)
+    said = re.fullmatch(
+        r"limits\.deadline: no place can meet it \(at most 1h\), even if training took no time; it "
+        r"takes ([\d.]+h), and what the training takes",
+        str(refused.value),
+    )
 
-    with pytest.raises(NoCapacity, match=r"limits.deadline \(at most 3600 s\)"):
-        submit(made.app, spec(rounds=10, limits={"deadline": "1h"}))
+    assert 5_000 < seconds(said[1]) < 8_000
+    assert here.app.jobs.list() == []
+    assert submit(here.app, spec(rounds=5_000, limits={"deadline": said[1]}), dry_run=dry_run).id
 
 
-@pytest.mark.parametrize("purchase", ["any", "deadline"])
+@pytest.mark.parametrize("purchase", ["any", "on_demand", "deadline"])
 def test_a_deadline_that_cannot_be_met_is_refused_with_the_nearest_that_can(tmp_path, purchase):
-    made = world(tmp_path)
-    for name in ("seoul", "busan", "daejeon"):
-        made.app.store.write([made.app.sites.put(site(name, compute_s=600.0), name, expected=0)])
+    made = trained(tmp_path, 600.0)
 
     def asked(deadline):
         limits, aggregator = {"deadline": deadline}, {"purchase": purchase}
         return submit(made.app, spec(rounds=10, limits=limits, aggregator=aggregator))
 
-    with pytest.raises(NoCapacity) as refused:
+    with pytest.raises(InvalidRequest) as refused:
         asked("1h")
-    nearest = int(re.search(r"take limits\.deadline at least (\d+) s", str(refused.value))[1])
+    said = re.fullmatch(
+        r"limits\.deadline: no place can meet it \(at most 1h\); the nearest that can be met is "
+        r"([\d.]+h)",
+        str(refused.value),
+    )
 
-    assert 6_000 < nearest < 7_000
-    assert asked(nearest).id
-    with pytest.raises(NoCapacity):
-        asked(nearest - 1)
+    assert 6_000 < seconds(said[1]) < 7_000
+    assert made.app.jobs.list() == []
+    assert asked(said[1]).id
+    with pytest.raises(InvalidRequest):
+        asked(seconds(said[1]) - 36)
+
+
+def test_a_job_by_the_deadline_is_held_to_what_on_demand_machines_take(tmp_path):
+    """All on spot it would be late; it is on spot only while that leaves slack."""
+    made = trained(tmp_path, 600.0)
+
+    def wanted(purchase):
+        return spec(
+            rounds=100,
+            limits={"deadline": "17h"},
+            placement={"interruptions_per_hour": 5.0},
+            aggregator={"purchase": purchase},
+        )
+
+    first = place_job(made.app, submit(made.app, wanted("deadline"))).candidates[0]
+
+    assert (first.purchase, first.hours.expected > 17) == ("spot", True)
+    with pytest.raises(InvalidRequest) as refused:
+        submit(made.app, wanted("spot"))
+    assert re.fullmatch(
+        r"limits\.deadline: None of 2 candidates fits: aggregator\.purchase \(spot\) and "
+        r"limits\.deadline \(at most 17h\) cannot all be met\. All else kept, it would take "
+        r"aggregator\.purchase on_demand or any; or limits\.deadline at least [\d.]+h\.",
+        str(refused.value),
+    )
+
+
+def test_a_limit_that_no_value_of_would_do_is_told_so(tmp_path):
+    made = trained(tmp_path, 600.0)
+
+    with pytest.raises(InvalidRequest, match=r"Nothing limits\.deadline may be set to is enough"):
+        submit(made.app, spec(rounds=10_000))
 
 
 def site(name, **changes):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fedspan.domain.parsing import MOST_LISTED, MOST_SEARCHED, nearest, parsed, refused
 from fedspan.domain.placements import PlacementQuestion
 from fedspan.domain.seeds import derive
-from fedspan.domain.spec import MOST_PARTICIPANTS, JobSpec, seconds
+from fedspan.domain.spec import MOST_PARTICIPANTS, JobSpec, seconds, step_of, unit_of, written
 from fedspan.errors import InvalidRequest
 from tests.support.world import spec, spec_document
 
@@ -215,3 +215,17 @@ def test_derived_seeds_are_63_bits_and_differ_by_their_path(seed: int, who: str,
     assert 0 <= derive(seed, "train", n, who) < 2**63
     assert derive(seed, "train", n, who) == derive(seed, "train", n, who)
     assert derive(seed, "train", n, who) != derive(seed, "train", n + 1, who)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit"), [(90, "s"), (600, "m"), (5400, "m"), (7200, "h"), (172_800, "d"), (0.5, "s")]
+)
+def test_a_duration_is_told_in_the_unit_it_was_written_in(value, unit):
+    assert unit_of(value) == unit
+
+
+@given(st.sampled_from("smhd"), st.integers(1, 10_000))
+def test_a_duration_that_is_told_can_be_written(unit, steps):
+    value = steps * step_of(unit)
+
+    assert seconds(written(value, unit)) == value
