@@ -15,8 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from fedspan.domain.rounds import Checkpoint, Participation, Round, Status
-from fedspan.errors import Conflict, Corrupt, StaleEpoch
-from fedspan.flower.checkpoints import forget, latest, records, save
+from fedspan.errors import Conflict, Corrupt, NotFound, StaleEpoch
+from fedspan.flower.checkpoints import forget, latest, load, records, save
 from fedspan.flower.records import Record
 from fedspan.objects.folder import FolderObjects
 
@@ -146,6 +146,17 @@ def test_a_round_with_a_missing_file_does_not_count(objects: FolderObjects, file
     objects.delete(key_of(objects, 2, file))
 
     assert found(objects) == 1
+
+
+@pytest.mark.parametrize("file", ["safetensors", "strategy.safetensors"])
+def test_what_is_amiss_with_a_round_is_told_by_key(objects: FolderObjects, file: str) -> None:
+    record, key = commit(objects, 1), key_of(objects, 1, file)
+    damage(objects, key)
+    with pytest.raises(Corrupt, match=f"{key}: its bytes are not those that were committed"):
+        load(objects, record)
+    objects.delete(key)
+    with pytest.raises(NotFound, match=key):
+        load(objects, record)
 
 
 def test_a_round_committed_twice_is_the_same_round(objects: FolderObjects) -> None:
@@ -319,11 +330,15 @@ def test_records_are_those_after_a_round_in_order(objects: FolderObjects) -> Non
     assert [one.round.number for one in records(objects, "j", 1)] == [2, 3]
 
 
+@pytest.mark.parametrize("torn", [True, False])
 @pytest.mark.parametrize("gap", [2, 3])
-def test_a_round_beyond_a_gap_does_not_count(objects: FolderObjects, gap: int) -> None:
+def test_a_round_beyond_a_gap_does_not_count(objects: FolderObjects, gap: int, torn: bool) -> None:
     for number in (1, 2, 3, 4):
         commit(objects, number)
-    objects.put(f"jobs/j/rounds/{gap:06d}.json", b'{"round": {"job"')
+    if torn:
+        objects.put(key_of(objects, gap, "json"), b'{"round": {"job"')
+    else:
+        objects.delete(key_of(objects, gap, "json"))
 
     assert found(objects) == gap - 1
     assert [one.round.number for one in records(objects, "j")] == [*range(1, gap)]

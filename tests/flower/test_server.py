@@ -156,6 +156,58 @@ def test_a_round_that_cannot_be_read_is_done_again_and_all_after_it(
     assert [done.epoch for done in status.rounds] == [1] * (gap - 1) + [2] * (5 - gap)
 
 
+@pytest.mark.parametrize("strategy", ["fedavg", "fedadam"])
+@pytest.mark.parametrize("file", ["safetensors", "json"])
+def test_a_round_with_a_flipped_bit_is_done_again_to_the_same_bits(
+    federation: Make, strategy: str, file: str
+) -> None:
+    one = federation(rounds=3, strategy={"name": strategy})
+    one.run()
+    before = one.sha256()
+    for key in [info.key for info in one.objects.list("jobs/job-1/rounds/000002")]:
+        if key.endswith(file):
+            whole = bytearray(one.objects.get(key))
+            whole[len(whole) // 2] ^= 1
+            one.objects.put(key, bytes(whole))
+    one.want(epoch=2)
+    status = one.run()
+
+    assert (status.phase, status.fault) == (Phase.DONE, None)
+    assert [done.number for done in status.rounds] == [1, 2, 3]
+    assert one.sha256() == before
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_round_of_a_newer_incarnation_ends_this_one(federation: Make, epoch: int) -> None:
+    one = federation()
+    one.want(epoch=3)
+    one.run()
+    stored = {info.key: one.objects.get(info.key) for info in one.objects.list("jobs/")}
+    one.want(epoch=epoch)
+    status = one.run()
+
+    assert (status.phase, status.fault.code) == (Phase.FAILED, "StaleEpoch")
+    assert status.fault.message == (
+        f"job job-1: round 2 was committed by incarnation 3, which has replaced this one, {epoch}"
+    )
+    assert {info.key: one.objects.get(info.key) for info in one.objects.list("jobs/")} == stored
+
+
+def test_a_round_of_a_newer_fedspan_is_left_to_it(federation: Make) -> None:
+    one = federation()
+    one.run()
+    key = "jobs/job-1/rounds/000002.json"
+    told = b'{"format": 3, "round": {"versions": {"fedspan": "9.1.0"}}}'
+    one.objects.put(key, told)
+    one.want(epoch=2)
+    status = one.run()
+
+    assert (status.phase, status.fault.code) == (Phase.FAILED, "Corrupt")
+    assert status.fault.message.startswith(f"{key} has format 3, of Fedspan 9.1.0; this is Fedspan")
+    assert status.fault.message.endswith("reads up to format 2: run the job with that one")
+    assert one.objects.get(key) == told
+
+
 def overtaken(one: Any, epoch: int, kind: str = "evaluate") -> None:
     """While the first message `kind` is sent, incarnation `epoch` of the job does all of it, with
     `c` broken, so that its rounds come out otherwise."""
