@@ -13,11 +13,11 @@ from fedspan.domain.bills import Bill, Incarnation, bill
 from fedspan.domain.jobs import Job, Pace, address_price
 from fedspan.domain.rates import Rates
 from fedspan.domain.rounds import Participation, Round, Status
-from fedspan.errors import FedspanError
+from fedspan.errors import BetweenRounds, FedspanError, SpotNotice
 from fedspan.stores.base import Change
 
 log = structlog.get_logger()
-KEPT: Final = "SpotNotice"
+KEPT: Final = frozenset({SpotNotice.__name__, BetweenRounds.__name__})
 """A machine that was told to leave kept the replies it had: nobody is asked again for them, and
 the round that is completed with them counts them."""
 
@@ -48,7 +48,8 @@ def bill_of(app: App, job: Job) -> Bill:
     rates = dict(app.rates.all(job.id))
     paired = [(one, rates.get(_row(one.epoch), Rates())) for one in known.values()]
     rounds = (one for _, one in app.rounds.all(job.id))
-    return bill(job.id, paired, rounds, settled=job.ended)
+    until = job.since if job.ended else app.now()
+    return bill(job.id, paired, rounds, settled=job.ended, until=until)
 
 
 def with_traffic(app: App, job: Job, rounds: list[Round]) -> tuple[Job, tuple[Change, ...]]:
@@ -103,7 +104,7 @@ def _incarnation(job: Job, stopped: datetime, code: str) -> Incarnation:
     assert running is not None
     begun = running.begun
     asked, replied = _reached(job.progress.participants) if begun else ([], [])
-    if code == KEPT:
+    if code in KEPT:
         asked, replied = [name for name in asked if name not in replied], []
     return Incarnation(
         epoch=running.epoch,

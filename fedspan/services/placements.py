@@ -112,7 +112,7 @@ def place_job(app: App, job: Job) -> PlacementAnswer:
         seconds=seconds_left(job, app.now()),
         spent=job.spent,
     )
-    if answer.conflict is not None and job.losses:
+    if answer.conflict is not None and job.epoch > 1:
         kinds = [
             OF_LIMITS[one.constraint] for one in answer.conflict if one.constraint in OF_LIMITS
         ]
