@@ -78,12 +78,14 @@ def with_traffic(app: App, job: Job, rounds: list[Round]) -> tuple[Job, tuple[Ch
 
 
 def _pace(job: Job, rounds: list[Round], rates: Rates, sent: tuple[int, ...]) -> Pace | None:
-    """What the next round is expected to take: as long as the latest, and its messages at what
-    they cost after those `sent`. Before an aggregator's first round, everybody is sent them."""
+    """What the next round is expected to take: as long as the latest, or its slowest participant
+    where the aggregator was away meanwhile, and its messages at what they cost after those `sent`.
+    Before an aggregator's first round, everybody is sent them."""
     if rounds:
         latest = rounds[-1]
         asked, replied = _reached(latest.participants)
-        size, seconds = latest.checkpoint.bytes, latest.seconds
+        trained = max((one.seconds for one in latest.participants.values()), default=0.0)
+        size, seconds = latest.checkpoint.bytes, max(latest.seconds, trained)
     elif job.pace is not None and not any(sent):
         asked = replied = [*job.spec.participants]
         size, seconds = _model_bytes(job), job.pace.seconds

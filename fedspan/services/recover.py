@@ -47,8 +47,9 @@ def recover(app: App, job_id: str, epoch: int, error: Mapping[str, Any]) -> dict
     again = job.epoch > epoch and job.outcome is None
     resting = again and job.state is JobState.RESTING
     pause = math.ceil(pause_seconds(job, app.settings.heartbeat_seconds))
-    if resting and job.wake is not None:
-        pause = max(1, math.ceil((job.wake - app.now()).total_seconds()))
+    if resting:
+        until = job.wake or app.now()
+        pause = max(1, math.ceil((until - app.now()).total_seconds()))
     return {
         "job": job.id,
         "again": again,

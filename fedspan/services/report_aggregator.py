@@ -134,7 +134,7 @@ def _taken(app: App, job: Job, report: AggregatorReport) -> Step:
             "certificate": report.certificate or before.certificate,
             "linked": report.linked,
             "notice": report.notice.expires if report.notice else before.notice,
-            "left": before.left or (before.wake is not None and report.phase is Phase.LEAVING),
+            "left": before.left or (report.phase is Phase.LEAVING and not report.notice),
         }
     )
     fresh = [one for one in report.rounds if one.number > job.rounds_done]

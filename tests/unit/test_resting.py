@@ -128,11 +128,11 @@ class Here:
             progress={"round": number, "participants": {**people, **more}},
         )
 
-    def complete(self, number: int) -> None:
+    def complete(self, number: int, seconds: float = HOUR) -> None:
         done = a_round(self.app, self.id, number, epoch=self.job.epoch)
         hour = done.participants["seoul"].model_copy(update={"seconds": HOUR})
         people = dict.fromkeys(SITES, hour)
-        done = done.model_copy(update={"participants": people, "seconds": HOUR})
+        done = done.model_copy(update={"participants": people, "seconds": seconds})
         self.says(Phase.TRAINING, linked=SITES, rounds=(done,))
 
     def all_train(self, number: int, seconds: float = 0.0) -> None:
@@ -239,6 +239,15 @@ def test_its_machine_goes_and_no_loss_is_counted(here: Here) -> None:
     assert job.comeback == 30.0
     assert HOUR - 40 <= float(str(said["pause_seconds"])) <= HOUR - 30
     assert said["rest_seconds"] == int(str(said["pause_seconds"])) + 1
+
+
+def test_a_round_that_was_trained_without_an_aggregator_took_as_long_as_that(here: Here) -> None:
+    here.rest()
+    here.start()
+    here.complete(2, seconds=2.0)
+
+    assert here.job.rounds_done == 2
+    assert here.job.pace.seconds == HOUR
 
 
 def test_a_rest_that_is_told_twice_is_one(here: Here) -> None:
@@ -371,6 +380,19 @@ def test_a_round_that_was_done_all_the_same_ends_the_rest_before_it_began(here: 
     here.complete(2)
 
     assert here.job.aggregator.wake is None
+
+
+def test_one_that_heard_too_late_that_it_may_stay_is_back_at_once(here: Here) -> None:
+    here.first_round()
+    here.trains(2)
+    here.all_train(2)
+    here.trains(2)
+    here.complete(2)  # told while it was leaving
+    here.leaves()
+    said = here.recovered()
+
+    assert (here.job.state, here.job.losses) == (JobState.RESTING, ())
+    assert (said["resting"], said["pause_seconds"], said["rest_seconds"]) == (True, 1, 2)
 
 
 def test_the_bill_says_what_staying_would_have_cost(
