@@ -34,7 +34,8 @@
     │   │   ├── MachineGone      the cloud shows its machine ended, or none
     │   │   ├── MachineUnreachable  it speaks, but no quorum of participants reaches it
     │   │   ├── LaunchRefused    the cloud started no machine of this offer
-    │   │   └── SlackSpent       the deadline leaves no time for another interruption
+    │   │   ├── SlackSpent       the deadline leaves no time for another interruption
+    │   │   └── BetweenRounds    given back while its participants train: no loss
     │   ├── ParticipantsMissing  fewer than the quorum connected or replied in time
     │   ├── TrainingFailed       the training itself went wrong
     │   ├── DeadlineExceeded     not done within the deadline of its spec
@@ -201,6 +202,10 @@ class LaunchRefused(AggregatorLost):
 
 
 class SlackSpent(AggregatorLost):
+    pass
+
+
+class BetweenRounds(AggregatorLost):
     pass
 
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveFloat, ValidationError, field_validator
 
+from fedspan.domain.assumed import RECOVERY_S
 from fedspan.domain.values import Name, Value
 from fedspan.errors import InvalidRequest
 
@@ -21,7 +22,9 @@ class Settings(Value):
 
     `heartbeat_seconds` is how often machines report; one that misses them for `lost_seconds`
     counts as lost; an aggregator has `boot_seconds` from launch to its first report. A machine
-    that gets no answer for `lease_seconds` ends itself: nobody is left who could end it.
+    that gets no answer for `lease_seconds` ends itself: nobody is left who could end it. Clouds
+    bill `billed_seconds` of a machine at least, and until a job has shown how long its aggregator
+    takes to come back, that is `recovery_seconds`: `aggregator.between_rounds` goes by both.
     `owner` marks all that is made on clouds, so that two installations in one account keep apart.
     `allow_loopback` lets clouds and the API be on loopback and in plain HTTP: for test clouds.
     """
@@ -56,6 +59,8 @@ class Settings(Value):
     lost_seconds: PositiveFloat = 60.0
     boot_seconds: PositiveFloat = 600.0
     lease_seconds: PositiveFloat = 3600.0
+    billed_seconds: PositiveFloat = 60.0
+    recovery_seconds: PositiveFloat = RECOVERY_S
 
     @field_validator("api_url")
     @classmethod

@@ -162,15 +162,24 @@ def _facts(report: Report) -> Iterable[tuple[str, RenderableType]]:
         yield "Phases", " · ".join(f"{name} {took:.1f} s" for name, took in job.phases.items())
     if job.losses:
         yield "Lost", plain(_losses(job))
+    if job.rests:
+        yield "Away", f"{_rested(job)}; what it cost with and without: fedspan job bill {job.id}"
     yield "Cost", dollars(job.cost)
     if job.ended:
         yield "Left over", _left(report)
 
 
+def _rested(job: Job) -> str:
+    times = "once" if job.rests == 1 else f"{job.rests} times"
+    since = f", until {job.wake.astimezone():%H:%M:%S} by the latest" if job.wake else ""
+    going = job.state is JobState.RESTING
+    return f"its aggregator was given back {times} while participants trained{since * going}"
+
+
 def _losses(job: Job) -> str:
     """Of the aggregators, by epoch."""
     named = ", ".join(f"{one.epoch}: {one.code}" for one in job.losses)
-    return f"{job.epoch - 1} aggregators and went on ({named})"
+    return f"{job.epoch - 1 - job.rests} aggregators and went on ({named})"
 
 
 def _left(report: Report) -> Text:

@@ -29,6 +29,12 @@ def document(bill: Bill) -> dict[str, Any]:
         "clouds": {cloud: _document(one) for cloud, one in bill.clouds.items()},
         "rounds": {str(number): _document(one) for number, one in bill.rounds.items()},
         "participants": {name: _document(one) for name, one in bill.participants.items()},
+        "aggregators": {
+            "usd": bill.aggregators / DOLLAR,
+            "away_times": bill.away.times,
+            "away_seconds": bill.away.seconds,
+            "without_rest_usd": (bill.aggregators + bill.away.saved) / DOLLAR,
+        },
         "overhead": _document(bill.overhead),
         "unfinished": _document(bill.unfinished),
     }
@@ -52,6 +58,7 @@ def tables(bill: Bill) -> list[RenderableType]:
     rounds = {str(number): one for number, one in bill.rounds.items()}
     return [
         head,
+        *([_rest(bill)] if bill.away.times else []),
         "",
         _table(bill, "Cloud", bill.clouds),
         "",
@@ -59,6 +66,16 @@ def tables(bill: Bill) -> list[RenderableType]:
         "",
         _table(bill, "Participant", {**_few(bill.participants), **beside}),
     ]
+
+
+def _rest(bill: Bill) -> Text:
+    """What giving the aggregator back between rounds came to."""
+    cost, stayed = shown([bill.aggregators, bill.aggregators + bill.away.saved], _unit(bill))
+    times = "once" if bill.away.times == 1 else f"{bill.away.times} times"
+    return Text(
+        f"aggregator away {times}, {render.duration(bill.away.seconds)} in all: "
+        f"{_dollars(cost, bill)} for its hours instead of {_dollars(stayed, bill)}"
+    )
 
 
 def _few(rows: Mapping[str, Charges]) -> dict[str, Charges]:

@@ -57,6 +57,7 @@ selection:                   # the best round by `metric` among those that reach
 #   purchase: any            # spot, on_demand, any, or deadline: spot while slack lasts
 #   network:                 # who reaches it: participants alone, from the addresses they have
 #     allow_cidrs: [0.0.0.0/0]
+#   between_rounds: keep     # stop: given back while all participants train for long
 #   approve: true            # wait for `fedspan job approve`; default: start at the best place
 
 # placement:                 # how places are compared; `fedspan place --spec FILE` shows them

@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, TypeVar
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from fedspan.domain.machines import Offer
 from fedspan.domain.rates import MICROSECOND, Messages, Rates, hourly, rounded
 from fedspan.domain.rounds import Round
 from fedspan.domain.values import Instant, MicroUsd, Name, Value
+from fedspan.errors import BetweenRounds
 
 K = TypeVar("K", bound=Hashable)
 
@@ -69,21 +71,37 @@ class Charges(Value):
         return self.machine + self.address + self.egress + self.uploads
 
 
+class Away(Value):
+    """How often aggregators were given back while participants trained, for how long in all, and
+    what their machines and addresses would have cost meanwhile, at their own prices."""
+
+    times: NonNegativeInt = 0
+    seconds: NonNegativeFloat = 0.0
+    saved: MicroUsd = 0
+
+
 class Bill(Value):
     """Micro-dollars. `rounds` with `overhead` and `unfinished` add up to `total`, so do
     `participants` with them, and `clouds` alone. `overhead` is time outside of rounds (boot,
-    recovery, tear-down), `unfinished` what went into rounds that were not completed there. It is
+    recovery, tear-down), `unfinished` what went into rounds that were not completed there. `away`
+    is what giving aggregators back between rounds has saved, and no part of the total. It is
     `settled` when the job has ended: nothing is added any more."""
 
     job: str
     settled: bool
     incarnations: NonNegativeInt
+    away: Away = Away()
     total: MicroUsd
     clouds: dict[str, Charges] = Field(default_factory=dict)
     rounds: dict[int, Charges] = Field(default_factory=dict)
     participants: dict[str, Charges] = Field(default_factory=dict)
     overhead: Charges = Charges()
     unfinished: Charges = Charges()
+
+    @property
+    def aggregators(self) -> int:
+        """For their machines and addresses, without traffic."""
+        return sum(one.machine + one.address for one in self.clouds.values())
 
 
 @dataclass(slots=True)
@@ -108,8 +126,10 @@ def bill(
     rounds: Iterable[Round],
     *,
     settled: bool,
+    until: datetime | None = None,
 ) -> Bill:
-    """The same for the same, in whatever order it is told. All incarnations have `stopped`."""
+    """The same for the same, in whatever order it is told. All incarnations have `stopped`;
+    `until` is when an absence ends that no later incarnation has ended."""
     sums, done = _Sums(), {(one.epoch, one.number): one for one in rounds}
     known = sorted(incarnations, key=lambda one: one[0].epoch)
     for incarnation, rates in known:
@@ -121,6 +141,7 @@ def bill(
         job=job,
         settled=settled,
         incarnations=len(known),
+        away=_away([one for one, _ in known], until),
         total=sum(one.total for one in clouds.values()),
         clouds=clouds,
         rounds={n: Charges(**sums.rounds[n]) for n in sorted(sums.rounds) if n > 0},
@@ -128,6 +149,19 @@ def bill(
         overhead=Charges(**sums.rounds[OVERHEAD]),
         unfinished=Charges(**sums.rounds[UNFINISHED]),
     )
+
+
+def _away(known: Sequence[Incarnation], until: datetime | None) -> Away:
+    """From each end of one that was given back to the next launch."""
+    times, gone, saved = 0, timedelta(0), 0
+    for index, one in enumerate(known):
+        if one.code != BetweenRounds.__name__ or one.stopped is None:
+            continue
+        launches = [next.launched for next in known[index + 1 :] if next.launched is not None]
+        lasted = max(timedelta(0), min([*launches, *([until] if until else [])]) - one.stopped)
+        times, gone = times + 1, gone + lasted
+        saved += hourly(one.offer.price, lasted) + hourly(one.address, lasted)
+    return Away(times=times, seconds=round(gone.total_seconds(), 3), saved=saved)
 
 
 def _hours(sums: _Sums, one: Incarnation, mine: Sequence[Round]) -> None:

@@ -34,6 +34,8 @@ class JobState(StrEnum):
     LINKING = "linking"
     TRAINING = "training"
     RECOVERING = "recovering"
+    RESTING = "resting"
+    """Its participants train for so long that there is no aggregator meanwhile."""
     SELECTING = "selecting"
     SAVING = "saving"
     STOPPING = "stopping"
@@ -50,8 +52,9 @@ MOVES: Final[Mapping[JobState, frozenset[JobState]]] = {
     S.WAITING_APPROVAL: frozenset({S.LAUNCHING, S.STOPPING}),
     S.LAUNCHING: frozenset({S.LINKING, S.RECOVERING, S.STOPPING}),
     S.LINKING: frozenset({S.TRAINING, S.RECOVERING, S.STOPPING}),
-    S.TRAINING: frozenset({S.SELECTING, S.RECOVERING, S.STOPPING}),
+    S.TRAINING: frozenset({S.SELECTING, S.RECOVERING, S.RESTING, S.STOPPING}),
     S.RECOVERING: frozenset({S.PLACING, S.STOPPING}),
+    S.RESTING: frozenset({S.PLACING, S.STOPPING}),
     S.SELECTING: frozenset({S.SAVING, S.STOPPING}),
     S.SAVING: frozenset({S.STOPPING}),
     S.STOPPING: frozenset({S.SUCCEEDED, S.FAILED, S.CANCELLED}),
@@ -78,8 +81,9 @@ class Outcome(Value):
 
 class Aggregator(Value):
     """The present incarnation of a job's aggregator, as far as it has told us. `begun` is when it
-    told of the round that is under way; `sent` are the bytes its complete rounds sent, by the
-    flows of its `Rates`; `traffic` is what all it sent costs, `settled` that of complete rounds."""
+    told of the round that is under way, `first` when it told of its first; `sent` are the bytes its
+    complete rounds sent, by the flows of its `Rates`; `traffic` is what all it sent costs,
+    `settled` that of complete rounds."""
 
     epoch: PositiveInt
     offer: Offer
@@ -92,7 +96,12 @@ class Aggregator(Value):
     linked: tuple[Name, ...] = Field(default=(), description="participants it will let in")
     refused: str = Field(default="", description="class name of why its cloud started no machine")
     notice: Instant | None = Field(default=None, description="when its cloud takes it back")
+    wake: Instant | None = Field(
+        default=None, description="when the next one is to be back, if this one is to rest"
+    )
+    left: bool = Field(default=False, description="that it has, with what it had of its round")
     begun: Instant | None = None
+    first: Instant | None = None
     sent: tuple[NonNegativeInt, ...] = ()
     traffic: MicroUsd = 0
     settled: MicroUsd = 0
@@ -191,6 +200,13 @@ class Job(Value):
     spent: MicroUsd = Field(default=0, description="on earlier incarnations of the aggregator")
     cost: MicroUsd = 0
     pace: Pace | None = None
+    rests: NonNegativeInt = Field(
+        default=0, description="how often its aggregator was given back between rounds"
+    )
+    wake: Instant | None = Field(default=None, description="when its latest rest was to end")
+    comeback: NonNegativeFloat | None = Field(
+        default=None, description="the fewest seconds from a launch to the first round"
+    )
     warned: bool = Field(default=False, description="that its budget is nearly used up")
     phases: dict[str, NonNegativeFloat] = Field(default_factory=dict)
 

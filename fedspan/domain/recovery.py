@@ -18,6 +18,7 @@ from fedspan.domain.machines import Offer
 from fedspan.domain.places import offered
 from fedspan.domain.spec import Purchase
 from fedspan.errors import (
+    BetweenRounds,
     CloudUnavailable,
     CredentialRejected,
     Denied,
@@ -47,7 +48,7 @@ CLOUD_WIDE: Final = frozenset({Denied.__name__, CredentialRejected.__name__})
 REGION_WIDE: Final = frozenset(
     {QuotaReached.__name__, CloudUnavailable.__name__, Throttled.__name__}
 )
-PLANNED: Final = frozenset({SlackSpent.__name__})
+PLANNED: Final = frozenset({SlackSpent.__name__, BetweenRounds.__name__})
 
 
 def fruitless(job: Job) -> int:

@@ -14,7 +14,7 @@ from fedspan.domain.grants import Grant
 from fedspan.domain.jobs import Progress
 from fedspan.domain.measurements import Asked, Measured
 from fedspan.domain.rounds import Round
-from fedspan.domain.sites import Dataset, Load
+from fedspan.domain.sites import Dataset, Load, Training
 from fedspan.domain.spec import JobSpec
 from fedspan.domain.values import Instant, Message, Name, Sha256
 
@@ -28,7 +28,7 @@ class Phase(StrEnum):
     DONE = "done"
     FAILED = "failed"
     LEAVING = "leaving"
-    """Its cloud takes the machine back: it has kept what it had of the round, and asks nobody."""
+    """Its machine is taken or given back: it has kept what it had of the round, and asks nobody."""
 
 
 class Notice(Message):
@@ -81,7 +81,9 @@ class Desired(StrEnum):
 class AggregatorManifest(Message):
     """How the aggregator should be. `acknowledged` is the last round we have in the store;
     `lost` names participants whose machines have stopped speaking, `returning` those whose machines
-    are being started again. `objects` is new access to the
+    are being started again, `busy` those that still train for an earlier incarnation, to be waited
+    for. `rest` says that the machine is given back: it keeps what it has of the round, and ends.
+    `objects` is new access to the
     objects, in place of what it has; `objects_late` says that it needs some, and that none could be
     had just now."""
 
@@ -97,6 +99,8 @@ class AggregatorManifest(Message):
     nodes: tuple[Node, ...] = ()
     lost: tuple[Name, ...] = ()
     returning: tuple[Name, ...] = ()
+    busy: tuple[Name, ...] = ()
+    rest: bool = False
     acknowledged: NonNegativeInt = 0
     objects: Grant | None = None
     objects_late: bool = False
@@ -117,6 +121,7 @@ class SiteReport(Message):
     load: Load = Load()
     job: str | None = None
     running: bool = False
+    training: Training | None = None
     message: str = ""
     measured: Measured | None = None
 
@@ -148,10 +153,12 @@ class Link(Message):
 
 class SiteManifest(Message):
     """How a site's machine should be: linked to an aggregator, or idle. It measures `measure`
-    beside either; names of regions alone are told, so that nobody has it connect anywhere else."""
+    beside either; names of regions alone are told, so that nobody has it connect anywhere else.
+    What trains there for the job `finish` goes on, though its aggregator be away or another."""
 
     desired: Desired
     link: Link | None = None
+    finish: str | None = None
     measure: Asked | None = None
     heartbeat_seconds: float = Field(gt=0)
     lease_seconds: float = Field(

@@ -110,6 +110,13 @@ class Load(Value):
     gpu: NonNegativeFloat | None = None
 
 
+class Training(Value):
+    """A ClientApp at work: the round it trains, and for how long it has."""
+
+    round: PositiveInt
+    seconds: NonNegativeFloat = 0.0
+
+
 class Agent(Value):
     """The last word of a site's machine: the agent that runs there."""
 
@@ -121,4 +128,5 @@ class Agent(Value):
     public_key: str = Field(description="PEM; the SuperNode proves itself with the private one")
     job: str | None = None
     running: bool = Field(default=False, description="its SuperNode is up, for `job`")
+    training: Training | None = Field(default=None, description="what is trained for `job`")
     message: str = ""

@@ -196,6 +196,14 @@ class Purchase(StrEnum):
     """Spot while the deadline leaves time for another interruption, then on demand."""
 
 
+class Between(StrEnum):
+    """What becomes of the aggregator's machine while nobody needs it."""
+
+    KEEP = "keep"
+    STOP = "stop"
+    """Given back while all participants train for long, and made anew just in time."""
+
+
 def _cidr(value: str) -> str:
     return str(ipaddress.ip_network(value))  # raises ValueError, which says what is wrong
 
@@ -209,12 +217,14 @@ class NetworkSpec(Value):
 
 
 class AggregatorSpec(Value):
-    """`approve`: the job waits until a person confirms its place, or picks another."""
+    """`approve`: the job waits until a person confirms its place, or picks another;
+    `between_rounds`: whether its machine is given back while all participants train for long."""
 
     need: Need = Need(vcpus=2, memory_mib=4096)
     regions: RegionsSpec = RegionsSpec()
     purchase: Purchase = Purchase.ANY
     approve: bool = False
+    between_rounds: Between = Between.KEEP
     network: NetworkSpec = NetworkSpec()
 
 
@@ -323,6 +333,16 @@ class JobSpec(Value):
         given = [name for name, unset in own.items() if getattr(self, name) != unset]
         if self.model.app is not None and given:
             raise ValueError(f"{given[0]}: is the app's own; leave it out, or set model.config")
+        return self
+
+    @model_validator(mode="after")
+    def an_app_keeps_its_aggregator(self) -> Self:
+        """Only Fedspan's own ClientApp keeps its reply for the next aggregator."""
+        if self.model.app is not None and self.aggregator.between_rounds is Between.STOP:
+            raise ValueError(
+                "aggregator.between_rounds: stop is for models of `layers` or a `file`: what an "
+                "app trained would be lost with its aggregator; leave it out, or write keep"
+            )
         return self
 
     @property

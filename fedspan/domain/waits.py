@@ -18,6 +18,8 @@ class Until(StrEnum):
     """The aggregator speaks and lets participants in."""
     TRAINED = "trained"
     """The last round is complete."""
+    RESTED = "rested"
+    """Nobody trains any more, so the aggregator is needed."""
 
 
 class Wait(Value):

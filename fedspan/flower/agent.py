@@ -23,8 +23,9 @@ import psutil
 
 from fedspan.domain.measurements import Asked
 from fedspan.domain.reports import AppLink, Desired, Link, SiteManifest, SiteReport
-from fedspan.domain.sites import Load
+from fedspan.domain.sites import Load, Training
 from fedspan.domain.texts import brief
+from fedspan.flower import replies
 from fedspan.flower.aggregator import free_port
 from fedspan.flower.certificates import LOOPBACK, NodeKey, node_key, write_secret
 from fedspan.flower.files import LINK, WORK
@@ -96,6 +97,10 @@ class Node:
         else:
             self.children = (supernode, workers.app_superexec(options, {DATASET: path}))
 
+    @property
+    def superexec(self) -> Child:
+        return self.children[1]
+
     def ended(self) -> Child | None:
         return next((child for child in self.children if not child.alive), None)
 
@@ -141,6 +146,8 @@ class Agent:
         self._log = logging.getLogger("fedspan.agent")
         self._pace, self._sequence = Pace(), Sequence()
         self._link: Link | None = None
+        self._finish: str | None = None
+        self._training: Training | None = None
         self._asked: Asked | None = None
         self._measuring = Measuring(family, settings.work, probe or Probe())
         self._node: Node | None = None
@@ -156,6 +163,7 @@ class Agent:
         """Until told to stop, by a signal or by the API; the exit code."""
         self._stock = stock
         while not stop.asked:
+            self._look_at_training()
             self._look_after_node()
             self._make_it_so()
             if self._pace.due() and not self.report():
@@ -165,10 +173,30 @@ class Agent:
             time.sleep(TICK_SECONDS)
         return stop.code
 
+    def _look_at_training(self) -> None:
+        """What a ClientApp trains for the link there is. One whose aggregator may rest is waited
+        for by the API, which hears at once that it begins or ends."""
+        before, found = self._training, replies.working(self._settings.work)
+        mine = self._node is not None and found is not None and found[0].job == self._node.link.job
+        if found is None or not mine:
+            self._training = None
+        else:
+            self._training = Training(round=found[0].round, seconds=round(found[1], 3))
+        changed = (before and before.round) != (self._training and self._training.round)
+        if changed and self._finish is not None:
+            self._pace.at_once()
+
+    def _finishing(self) -> bool:
+        """Whether a ClientApp trains on for a job whose aggregator is away, or another by now."""
+        node = self._node
+        if node is None or self._training is None or node.link == self._link:
+            return False
+        return node.link.job == self._finish and node.superexec.alive
+
     def _look_after_node(self) -> None:
         self._family.reap()
         ended = self._node.ended() if self._node else None
-        if self._node is None or ended is None:
+        if self._node is None or ended is None or self._finishing():
             return
         lived = time.monotonic() - ended.started
         self._failures = 0 if lived > USED_AFTER_SECONDS else self._failures + 1
@@ -184,8 +212,8 @@ class Agent:
     def _make_it_so(self) -> None:
         if self._measuring.follow(self._asked):
             self._pace.at_once()
-        if self._node and self._node.link != self._link:
-            self._stop_node(fresh_key=True)
+        if self._node and self._node.link != self._link and not self._finishing():
+            self._stop_node(fresh_key=not self._goes_on(self._node.link))
             self._failures, self._not_before = 0, 0.0
         if not self._link or self._node or self._lacks():
             return
@@ -196,9 +224,16 @@ class Agent:
             self._pace.at_once()
             self._log.info("job %s: linked to %s", self._link.job, self._link.address)
 
+    def _goes_on(self, before: Link) -> bool:
+        """Whether the next aggregator of the same job, which let the present key in, is there."""
+        link = self._link
+        return link is not None and link.job == before.job == self._finish
+
     def _stop_node(self, *, fresh_key: bool) -> None:
         if self._node:
             self._family.stop(*self._node.children)
+        replies.idle(self._settings.work)
+        self._training = None
         if self._workers:
             self._workers.bell.close()
         self._node = self._workers = None
@@ -216,13 +251,13 @@ class Agent:
             return True
         except Dismissed as exc:
             self._message = f"dismissed: {exc}"
-            self._link = self._asked = None
+            self._link = self._asked = self._finish = None
             self._pace.failed(exc, self._log)
             return True
         self._pace.succeeded(manifest.heartbeat_seconds, manifest.lease_seconds)
         self._known_key = word.public_key
         changed, self._link = manifest.link != self._link, manifest.link
-        self._asked = manifest.measure
+        self._asked, self._finish = manifest.measure, manifest.finish
         if changed and self._lacks():
             self._log.warning("%s", self._lacks())
             self._pace.at_once()
@@ -242,6 +277,7 @@ class Agent:
             ),
             job=self._node.link.job if self._node else None,
             running=self._node is not None,
+            training=self._training,
             message=brief(self._lacks() or self._message),
             measured=self._measuring.answer,
         )

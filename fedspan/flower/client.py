@@ -1,7 +1,7 @@
 """The body of the ClientApp: train or evaluate what a message brings, on the site's own data.
 
-Nothing is kept between messages, and every random choice derives from the job's seed, the round
-and the participant's name: a message that is answered twice is answered alike.
+Every random choice derives from the job's seed, the round and the participant's name: a message
+that is answered twice is answered alike. The latest model is kept for that, and nothing else.
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import torch
 from flwr.app import Array, Context, Message
 from torch import nn
 
+import fedspan
 from fedspan.domain.reports import Link
 from fedspan.domain.seeds import derive
+from fedspan.domain.sites import Dataset
 from fedspan.errors import InvalidDataset
+from fedspan.flower import replies
 from fedspan.flower.files import LINK
 from fedspan.flower.wire import (
     Evaluated,
@@ -62,24 +66,45 @@ def _answered(
 
 
 def _trained(message: Message, task: Task, participant: str) -> Trained:
-    split = _split(task, participant)
-    seed = derive(task.spec.seed, "train", task.round, participant)
+    offered, folder = _offered(task), Path(os.environ[LINK]).parent
     mu = float(str(config_of(message).get("proximal-mu", 0.0)))
+    name = _name(message, task, participant, offered, mu)
+    kept = replies.find(folder, name)
+    if kept is None:
+        with replies.at_work(folder, task.job, task.round, task.spec.limits.round):
+            kept = _fresh(message, task, participant, offered, mu)
+            replies.keep(folder, name, kept)
+    return Trained(Array(kept.flat), kept.flat, kept.examples, kept.loss, kept.seconds)
+
+
+def _fresh(
+    message: Message, task: Task, participant: str, offered: Dataset, mu: float
+) -> replies.Kept:
+    split = datasets.load(offered, task.spec.data, task.spec.seed, participant)
+    seed = derive(task.spec.seed, "train", task.round, participant)
     with _module(message, task) as (module, layout):
         result = training.train(module, split, task.spec.training, seed, mu)
         flat = layout.pack(dump_tensors(module))
-    return Trained(Array(flat), flat, result.examples, result.loss, result.seconds)
+    return replies.Kept(flat, result.examples, result.loss, result.seconds)
+
+
+def _name(message: Message, task: Task, participant: str, offered: Dataset, mu: float) -> str:
+    """Of the reply: a hash of all it is made from."""
+    said = [task.model_dump(mode="json"), participant, mu, offered.model_dump(mode="json")]
+    said += [replies.identity(offered.path), fedspan.__version__, torch.__version__]
+    flat, program = flat_of(message), program_of(message)
+    return replies.name_of(said, flat.data.cast("B"), program or b"")
 
 
 def _evaluated(message: Message, task: Task, participant: str) -> Evaluated:
-    split = _split(task, participant)
+    split = datasets.load(_offered(task), task.spec.data, task.spec.seed, participant)
     with _module(message, task) as (module, _):
         result = training.evaluate(module, split.held_x, split.held_y, len(task.classes))
     return Evaluated(np.array(result.confusion, np.int64), result.loss_sum)
 
 
-def _split(task: Task, participant: str) -> datasets.Split:
-    """The participant's rows, if this site was linked to this job for this data."""
+def _offered(task: Task) -> Dataset:
+    """The participant's data, if this site was linked to this job for it."""
     link = Link.model_validate_json(Path(os.environ[LINK]).read_bytes())
     offered = link.dataset
     if (link.job, offered.name) != (task.job, task.spec.data.dataset):
@@ -93,7 +118,7 @@ def _split(task: Task, participant: str) -> datasets.Split:
             f"{len(offered.classes)} classes, the job wants {task.features} and "
             f"{len(task.classes)}, of the same names"
         )
-    return datasets.load(offered, task.spec.data, task.spec.seed, participant)
+    return offered
 
 
 @contextmanager

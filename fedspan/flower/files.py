@@ -34,7 +34,7 @@ from fedspan.domain.jobs import Progress
 from fedspan.domain.reports import AggregatorManifest, Fault, Notice, Phase
 from fedspan.domain.rounds import Round
 from fedspan.domain.values import Message, Name
-from fedspan.errors import InvalidRequest, SpotNotice, TrainingFailed
+from fedspan.errors import BetweenRounds, InvalidRequest, SpotNotice, TrainingFailed
 from fedspan.objects.files import writing
 from fedspan.objects.granted import Held
 
@@ -178,9 +178,12 @@ class Desire:
         self._manifest: AggregatorManifest | None = None
 
     def __call__(self) -> AggregatorManifest:
-        """Raises `TrainingFailed` if the supervisor has never written one, and `SpotNotice` when
-        the machine is about to be taken back: there is nothing then to go on with."""
+        """Raises `TrainingFailed` if the supervisor has never written one, and `SpotNotice` or
+        `BetweenRounds` when the machine is about to be taken or given back: there is nothing then
+        to go on with."""
         manifest = self.manifest()
+        if manifest.rest:
+            raise BetweenRounds(f"job {manifest.job}: this machine is given back for a while")
         with suppress(InvalidRequest):  # of which the supervisor tells
             if self._noticed():
                 raise SpotNotice(f"job {manifest.job}: its cloud takes this machine back")

@@ -79,7 +79,8 @@ def gate(
 ) -> dict[str, int]:
     """Wait until the quorum is connected, and up to `grace` seconds more for everyone else.
 
-    Participants in `without`, and those whose machines are lost, are not waited for.
+    Participants in `without`, and those whose machines are lost, are not waited for; those that
+    still train for an earlier incarnation are, until they are done.
 
     Raises:
         ParticipantsMissing: no quorum within ``limits.node_wait``; naming who is absent.
@@ -93,7 +94,9 @@ def gate(
         hoped = [one for one in spec.participants if one not in without]
         nodes = {one: node for one, node in online(grid, folder.nodes()).items() if one in hoped}
         now = time.monotonic()
-        if len(nodes) >= spec.needed:
+        if {*manifest.busy} & {*hoped} - nodes.keys():
+            started, complete = now, float("inf")
+        elif len(nodes) >= spec.needed:
             complete = min(complete, now)
             if now >= complete + grace or nodes.keys() | {*manifest.lost} >= {*hoped}:
                 return nodes

@@ -28,6 +28,7 @@ from fedspan.domain.layers import architecture
 from fedspan.domain.reports import AggregatorManifest, Desired, Fault, Phase
 from fedspan.domain.rounds import Checkpoint, Round
 from fedspan.errors import (
+    BetweenRounds,
     Corrupt,
     FedspanError,
     JobCancelled,
@@ -49,6 +50,8 @@ from fedspan.objects.base import Objects
 from fedspan.objects.opening import open_objects
 from fedspan.services.examine import program_key
 
+LEAVES: Final = (SpotNotice, BetweenRounds)
+"""Why an incarnation ends in the middle of a round, which it keeps as far as it is."""
 GRACE_SECONDS: Final = 10.0
 """How long a job that has its quorum waits for the rest before its first round."""
 
@@ -65,7 +68,7 @@ def serve(grid: Grid, folder: WorkFolder, objects: Objects, grace: float = GRACE
         board.write()
         _run(grid, folder, objects, board, grace)
         board.end(Phase.DONE)
-    except SpotNotice:
+    except LEAVES:
         board.end(Phase.LEAVING)
     except FedspanError as exc:
         board.end(Phase.FAILED, Fault(code=type(exc).__name__, message=str(exc)))
@@ -151,7 +154,7 @@ class _Job:
         state = strategies.state(self.strategy)
         try:
             metrics = rounds.evaluate(self.setting, self.strategy, number, flat)
-        except SpotNotice:
+        except LEAVES:
             self._keep(None, [(partials.MODEL, {FLAT: flat}), (partials.STATE, state)])
             raise
 
@@ -205,7 +208,7 @@ class _Job:
             asked = rounds.opened(self.setting, number, self.flat)
         try:
             return rounds.train(self.setting, self.strategy, number, self.flat, asked)
-        except SpotNotice:
+        except LEAVES:
             parts = ((name, {FLAT: flat}) for name, flat in asked.gathered.parts())
             self._keep(asked, parts)
             raise

@@ -12,11 +12,11 @@ from fedspan.domain.bills import Bill, Incarnation, bill
 from fedspan.domain.jobs import Job, Pace, address_price
 from fedspan.domain.rates import Messages, Rates
 from fedspan.domain.rounds import Round, Status
-from fedspan.errors import FedspanError
+from fedspan.errors import BetweenRounds, FedspanError, SpotNotice
 from fedspan.stores.base import Change
 
 log = structlog.get_logger()
-KEPT: Final = "SpotNotice"
+KEPT: Final = frozenset({SpotNotice.__name__, BetweenRounds.__name__})
 """A machine that was told to leave kept the replies it had: nobody is asked again for them, and
 the round that is completed with them counts them."""
 
@@ -47,7 +47,8 @@ def bill_of(app: App, job: Job) -> Bill:
     rates = dict(app.rates.all(job.id))
     paired = [(one, rates.get(_row(one.epoch), Rates())) for one in known.values()]
     rounds = (one for _, one in app.rounds.all(job.id))
-    return bill(job.id, paired, rounds, settled=job.ended)
+    until = job.since if job.ended else app.now()
+    return bill(job.id, paired, rounds, settled=job.ended, until=until)
 
 
 def with_traffic(app: App, job: Job, rounds: list[Round]) -> tuple[Job, tuple[Change, ...]]:
@@ -83,10 +84,13 @@ def with_traffic(app: App, job: Job, rounds: list[Round]) -> tuple[Job, tuple[Ch
 
 
 def _pace(job: Job, rounds: list[Round], rates: Rates, sent: tuple[int, ...]) -> Pace | None:
-    """What the next round is expected to take: as long as the latest, and its messages at what
-    they cost after those `sent`. Before an aggregator's first round, everybody is sent them."""
+    """What the next round is expected to take: as long as the latest, or its slowest participant
+    where the aggregator was away meanwhile, and its messages at what they cost after those `sent`.
+    Before an aggregator's first round, everybody is sent them."""
     if rounds:
-        told, seconds = _messages(job, rounds[-1]), rounds[-1].seconds
+        latest = rounds[-1]
+        trained = max((one.seconds for one in latest.participants.values()), default=0.0)
+        told, seconds = _messages(job, latest), max(latest.seconds, trained)
     elif job.pace is not None and not any(sent):
         everybody = job.spec.participants
         told = Messages((*everybody, *everybody), everybody, *_sizes(job))
@@ -108,7 +112,7 @@ def _incarnation(job: Job, stopped: datetime, code: str) -> Incarnation:
     people = job.progress.participants if begun else {}
     asked = {name for name, part in people.items() if part.asked}
     replied = {name for name, part in people.items() if part.status is Status.DONE}
-    if code == KEPT:
+    if code in KEPT:
         asked, replied = asked - replied, set()
     return Incarnation(
         epoch=running.epoch,

@@ -88,9 +88,10 @@ def past(job: Job, state: JobState) -> bool:
 
 
 def _rank(state: JobState) -> float:
-    """How far along a state is. Recovering leads to placing, so it comes just before it."""
+    """How far along a state is. Recovering and resting lead to placing, so they come just before
+    it."""
     order = list(MOVES)
-    if state is JobState.RECOVERING:
+    if state in (JobState.RECOVERING, JobState.RESTING):
         return order.index(JobState.PLACING) - 0.5
     return order.index(state)
 

@@ -115,7 +115,7 @@ def place_job(app: App, job: Job) -> PlacementAnswer:
         rounds=max(1, job.spec.rounds - job.rounds_done),
         limits=_limits_left(job, sites, app.now()),
     )
-    if answer.conflict is not None and job.losses:
+    if answer.conflict is not None and job.epoch > 1:
         kinds = [
             OF_LIMITS[one.constraint] for one in answer.conflict if one.constraint in OF_LIMITS
         ]

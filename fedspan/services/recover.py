@@ -1,4 +1,4 @@
-"""The aggregator was lost: another incarnation, or the end."""
+"""The aggregator was lost, or given back for a while: another incarnation, or the end."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ from fedspan.domain.jobs import (
     overrun,
 )
 from fedspan.domain.machines import Machine, MachineState, Role
+from fedspan.domain.places import offered
 from fedspan.domain.recovery import KEPT_LOSSES, hopeless, last_words, pause_seconds, reason
 from fedspan.errors import (
     AggregatorLost,
+    BetweenRounds,
     HeartbeatMissed,
     LaunchRefused,
     MachineGone,
@@ -40,7 +42,8 @@ LAUNCH_FAILED: Final = frozenset({"Throttled", "CloudUnavailable"})
 
 
 def recover(app: App, job_id: str, epoch: int, error: Mapping[str, Any]) -> dict[str, object]:
-    """Whether there is another try, and how long to pause before it. `epoch` is the incarnation
+    """Whether there is another try, and how long to pause before it; `resting` until nobody trains
+    any more, if that is earlier. `epoch` is the incarnation
     that was lost and `error` what the state machine caught: `Error`, `Cause`. The job is then at
     its next epoch, so that the lost aggregator, should it come back, is refused. Told of an
     incarnation that was replaced already, it changes nothing."""
@@ -51,8 +54,18 @@ def recover(app: App, job_id: str, epoch: int, error: Mapping[str, Any]) -> dict
     unwanted = [one for one in seen.machines if one.key in silent or replaced(one, job, app.now())]
     terminate(app, *unwanted)
     again = job.epoch > epoch and job.outcome is None
+    resting = again and job.state is JobState.RESTING
     pause = math.ceil(pause_seconds(job, app.settings.heartbeat_seconds))
-    return {"job": job.id, "again": again, "pause_seconds": pause}
+    if resting:
+        until = job.wake or app.now()
+        pause = max(1, math.ceil((until - app.now()).total_seconds()))
+    return {
+        "job": job.id,
+        "again": again,
+        "resting": resting,
+        "pause_seconds": pause,
+        "rest_seconds": pause + 1,  # just past it, so that the pause is what ends the rest
+    }
 
 
 def replaced(machine: Machine, job: Job, now: datetime) -> bool:
@@ -98,6 +111,8 @@ def _next(app: App, job: Job, epoch: int, code: str) -> Step:
     if job.state not in RUNNING:
         return Step(job)
     now, aggregator = app.now(), job.aggregator
+    if aggregator.left and job.state is JobState.TRAINING:
+        return _resting(app, job, aggregator)
     loss = _loss(job, aggregator, code, now)
     job = job.model_copy(update={"losses": (*job.losses, loss)[-KEPT_LOSSES:]})
     if hopeless(job):
@@ -115,6 +130,28 @@ def _next(app: App, job: Job, epoch: int, code: str) -> Step:
     said = f"aggregator {epoch} is lost, {reason(loss)}; going on after round {job.rounds_done}"
     told = event(app, job, code, said, level=Level.WARNING)
     return Step(after, (told,), incarnation_row(app, job, until, code))
+
+
+def _resting(app: App, job: Job, aggregator: Aggregator) -> Step:
+    """Its machine is given back, and no loss: it has kept what it had of its round."""
+    now, number = app.now(), job.progress.round
+    after = move(job, JobState.RESTING, now).model_copy(
+        update={
+            "epoch": job.epoch + 1,
+            "aggregator": None,
+            "spent": cost_at(job, now),
+            "leaving": None,
+            "rests": job.rests + 1,
+            "wake": aggregator.wake,
+        }
+    )
+    until = max(0.0, ((aggregator.wake or now) - now).total_seconds())
+    said = (
+        f"aggregator {job.epoch} is given back at {offered(aggregator.offer)} while round {number} "
+        f"is trained; the next one is launched in {until:.0f} s"
+    )
+    told = event(app, job, BetweenRounds.__name__, said, round=number)
+    return Step(after, (told,), incarnation_row(app, job, now, BetweenRounds.__name__))
 
 
 def _loss(job: Job, aggregator: Aggregator, code: str, now: datetime) -> Loss:

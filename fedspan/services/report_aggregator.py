@@ -37,7 +37,7 @@ from fedspan.errors import (
     TrainingFailed,
     tree,
 )
-from fedspan.services import clients, waits
+from fedspan.services import clients, rest, waits
 from fedspan.services.billing import with_traffic
 from fedspan.services.changes import Step, change, event
 from fedspan.services.examine import upload_key
@@ -134,6 +134,7 @@ def _taken(app: App, job: Job, report: AggregatorReport) -> Step:
             "certificate": report.certificate or before.certificate,
             "linked": report.linked,
             "notice": report.notice.expires if report.notice else before.notice,
+            "left": before.left or (report.phase is Phase.LEAVING and not report.notice),
         }
     )
     fresh = [one for one in report.rounds if one.number > job.rounds_done]
@@ -146,11 +147,27 @@ def _taken(app: App, job: Job, report: AggregatorReport) -> Step:
         }
     )
     after, rates = with_traffic(app, after, done)
+    after = _with_rest(app, after, report, done)
     events, nearly = tuple(_told(app, job, after, report, done)), warning(after, now)
     if nearly:
         events += (event(app, after, "BudgetWarning", nearly, level=Level.WARNING),)
     spent = {"cost": cost_at(after, now), "warned": job.warned or bool(nearly)}
     return Step(after.model_copy(update=spent), events, (*_rows(app, done), *rates))
+
+
+def _with_rest(app: App, job: Job, report: AggregatorReport, done: list[Round]) -> Job:
+    """`job` with whether its aggregator is to rest, which stands until it has, or has done a round
+    all the same; and with how long it took to work, once."""
+    running, now = job.aggregator, app.now()
+    assert running is not None
+    if running.wake is None or (done and not running.left):
+        running = running.model_copy(update={"wake": rest.wake_at(app, job, report)})
+    comeback = job.comeback
+    if running.first is None and running.begun is not None and running.launched is not None:
+        took = (now - running.launched).total_seconds()
+        running = running.model_copy(update={"first": running.begun})
+        comeback = min(took, took if comeback is None else comeback)
+    return job.model_copy(update={"aggregator": running, "comeback": comeback})
 
 
 def _own(job: Job, rounds: Sequence[Round]) -> None:
@@ -260,6 +277,8 @@ def _manifest(app: App, job: Job, granted: datetime | None = None) -> Aggregator
         nodes=tuple(Node(site=agent.site, public_key=agent.public_key) for agent in agents),
         lost=tuple(one.site for one in silent if one.site not in returning),
         returning=tuple(returning),
+        busy=tuple(sorted(rest.busy(app, job))) if rest.finishing(job) else (),
+        rest=job.aggregator.wake is not None,
         acknowledged=job.rounds_done,
         heartbeat_seconds=app.settings.heartbeat_seconds,
         lease_seconds=app.settings.lease_seconds,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from fedspan.app import App
-from fedspan.domain.jobs import RUNNING, Job
+from fedspan.domain.jobs import RUNNING, Job, JobState
 from fedspan.domain.reports import AppLink, Desired, Link, SiteManifest, SiteReport
 from fedspan.domain.sites import Agent
 from fedspan.errors import Conflict, NotFound
+from fedspan.services import rest, waits
 from fedspan.services.linking import chosen
 from fedspan.services.measure import asked_of, hear
 
@@ -16,6 +17,8 @@ def report_site(app: App, report: SiteReport) -> SiteManifest:
     if app.sites.find(report.site) is None:
         raise NotFound(f"no site {report.site!r}")
     _remember(app, report)
+    if report.job is not None and report.training is None:
+        _wake(app, report.job)
     if report.measured is not None:
         hear(app, report.site, report.measured)
     return site_manifest(app, report.site, report.machine)
@@ -24,13 +27,24 @@ def report_site(app: App, report: SiteReport) -> SiteManifest:
 def site_manifest(app: App, site: str, machine: str) -> SiteManifest:
     """How the machine should be. One that has not reported is linked to nothing."""
     link = _link(app, site, machine)
+    agent = app.agents.find(machine, site)
+    working = agent.value.job if agent else None
+    found = app.jobs.find(working) if working else None
     return SiteManifest(
         desired=Desired.RUN,
         link=link,
+        finish=working if found and rest.finishing(found.value) else None,
         measure=asked_of(app, site, machine),
         heartbeat_seconds=app.settings.heartbeat_seconds,
         lease_seconds=app.settings.lease_seconds,
     )
+
+
+def _wake(app: App, job_id: str) -> None:
+    """The job's aggregator is needed once nobody trains any more."""
+    found = app.jobs.find(job_id)
+    if found is not None and found.value.state is JobState.RESTING:
+        waits.settle(app, found.value)
 
 
 def _remember(app: App, report: SiteReport) -> None:

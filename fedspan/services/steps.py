@@ -74,7 +74,7 @@ def _places(app: App, job: Job) -> PlacementAnswer | None:
     try:
         return place_job(app, job)
     except ProviderError as exc:
-        if not job.losses and job.spec.aggregator.purchase is not Purchase.DEADLINE:
+        if job.epoch == 1 and job.spec.aggregator.purchase is not Purchase.DEADLINE:
             raise
         log.warning("NoPlaceNow", job=job.id, error=f"{type(exc).__name__}: {exc}")
         return None

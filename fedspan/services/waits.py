@@ -1,5 +1,5 @@
 """Where the state machine waits to be told: for a person to approve the place, for the aggregator
-to speak, for the last round.
+to speak, for the last round, for participants to be done while there is no aggregator.
 
 The task token lies in the store; reports renew it, complete it or fail it. A word that came
 before anybody waited is answered at once.
@@ -10,7 +10,8 @@ from __future__ import annotations
 from fedspan.app import App
 from fedspan.domain.jobs import Job, JobState
 from fedspan.domain.waits import Until, Wait
-from fedspan.errors import SpotNotice
+from fedspan.errors import BetweenRounds, SpotNotice
+from fedspan.services import rest
 from fedspan.services.changes import enter, past
 
 
@@ -38,6 +39,14 @@ def await_trained(app: App, job_id: str, token: str) -> dict[str, object]:
     return {"job": job_id}
 
 
+def await_rested(app: App, job_id: str, token: str) -> dict[str, object]:
+    """Wait until nobody trains any more. That the time is up is for the state machine to say."""
+    job = app.jobs.get(job_id).value
+    _wait(app, job, Until.RESTED, token)
+    settle(app, app.jobs.get(job_id).value)
+    return {"job": job_id}
+
+
 def settle(app: App, job: Job) -> None:
     """Tell the waiting task what the job's record already knows."""
     wait = _waiting(app, job)
@@ -45,10 +54,12 @@ def settle(app: App, job: Job) -> None:
         return
     if job.cancel_requested:
         app.executions.fail(wait.token, "JobCancelled", f"job {job.id} was cancelled")
-    elif _reached(job, wait):
+    elif _reached(app, job, wait):
         app.executions.succeed(wait.token, {"job": job.id, "epoch": job.epoch})
     elif job.aggregator is not None and job.aggregator.notice is not None:
         app.executions.fail(wait.token, SpotNotice.__name__, "its cloud takes its machine back")
+    elif job.aggregator is not None and job.aggregator.left:
+        app.executions.fail(wait.token, BetweenRounds.__name__, "its participants train for long")
 
 
 def renew(app: App, job: Job) -> None:
@@ -70,7 +81,7 @@ def _waiting(app: App, job: Job) -> Wait | None:
     return found.value if found is not None and found.value.epoch == job.epoch else None
 
 
-def _reached(job: Job, wait: Wait) -> bool:
+def _reached(app: App, job: Job, wait: Wait) -> bool:
     match wait.until:
         case Until.APPROVED:
             return not job.asks_approval or past(job, JobState.WAITING_APPROVAL)
@@ -79,6 +90,8 @@ def _reached(job: Job, wait: Wait) -> bool:
             return known or past(job, JobState.LINKING)
         case Until.TRAINED:
             return job.rounds_done >= job.spec.rounds or past(job, JobState.TRAINING)
+        case Until.RESTED:
+            return past(job, JobState.RESTING) or not rest.busy(app, job)
 
 
 def _wait(app: App, job: Job, until: Until, token: str) -> None:

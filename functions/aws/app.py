@@ -59,6 +59,11 @@ def await_trained(event: Event, context: object) -> dict[str, Any]:
     return waits.await_trained(*task(event), event["token"])
 
 
+@app.lambda_function(name="await_rested")
+def await_rested(event: Event, context: object) -> dict[str, Any]:
+    return waits.await_rested(*task(event), event["token"])
+
+
 @app.lambda_function(name="recover")
 def recover_(event: Event, context: object) -> dict[str, Any]:
     return recover.recover(*task(event), event["epoch"], event["error"])

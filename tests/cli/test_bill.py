@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from fedspan.cli.render_bill import MOST_ROWS, document, tables
-from fedspan.domain.bills import Bill, Charges
+from fedspan.domain.bills import Away, Bill, Charges
 from tests.cli.conftest import serving
 
 NAMES = ("busan", "daejeon", "seoul")
@@ -131,3 +131,21 @@ def test_displayed_amounts_add_up_along_every_line(people, overhead, unfinished)
         assert sum(cells) == last
         if line.startswith("total"):
             assert last == whole
+
+
+def test_what_giving_aggregators_back_has_saved_is_said():
+    hours = Charges(machine=31_000)
+    bill = a_bill(total=31_000, clouds={"aws": hours}, rounds={}, participants={})
+    away = bill.model_copy(update={"away": Away(times=3, seconds=2460.0, saved=56_000)})
+
+    assert "instead" not in drawn(bill)
+    assert (
+        "aggregator away 3 times, 41:00 in all: $0.0310 for its hours instead of $0.0870"
+        in drawn(away)
+    )
+    assert document(away)["aggregators"] == {
+        "usd": 0.031,
+        "away_times": 3,
+        "away_seconds": 2460.0,
+        "without_rest_usd": 0.087,
+    }

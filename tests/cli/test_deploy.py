@@ -132,8 +132,8 @@ def test_without_terraform_a_plan_counts_the_functions_of_the_package(
 
     assert result.code == 0, result.err
     assert result.document["unplanned"] == "it is not on PATH"
-    assert result.document["resources"]["aws_lambda_function"] == 18
-    assert "the 18 functions are those that" in result.document["notes"][0]
+    assert result.document["resources"]["aws_lambda_function"] == 19
+    assert "the 19 functions are those that" in result.document["notes"][0]
 
 
 def test_a_plan_for_google_without_an_account_is_counted(cli, nobody, a_terraform, tmp_path):
@@ -194,7 +194,7 @@ def test_a_plan_without_an_account_says_what_would_be_made_and_what_it_costs(
     shown = json.loads(result.out)
     assert shown["account"] is False
     assert shown["changes"].keys() == {"create"}
-    assert shown["resources"]["aws_lambda_function"] == 18
+    assert shown["resources"]["aws_lambda_function"] == 19
     assert shown["resources"]["aws_cloudwatch_metric_alarm"] == 6
     cost = shown["idle_usd_a_month"]
     assert 0 < cost["list_price"] < 1

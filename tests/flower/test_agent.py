@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from flwr.common.config import parse_config_args
 
 from fedspan.domain.reports import AppLink, Desired, Link, SiteManifest, SiteReport
 from fedspan.domain.sites import Dataset
-from fedspan.flower import agent
+from fedspan.flower import agent, replies
 from fedspan.flower.agent import Agent, Settings
 from fedspan.flower.reporting import Away
 from fedspan.flower.warm import Child, Family
@@ -214,3 +215,96 @@ def test_datasets_nobody_can_read_stop_the_agent(
 
     with pytest.raises(SystemExit, match="FEDSPAN_DATASETS: want a JSON object"):
         Settings.from_env()
+
+
+def trains(work: Path, number: int = 2, job: str = "job-1") -> None:
+    """A ClientApp of this machine is at work."""
+    said = {"job": job, "round": number, "pid": os.getpid(), "limit": 3600.0}
+    (work / replies.TRAINING).write_text(json.dumps(said))
+
+
+@pytest.fixture
+def alive(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What was stopped."""
+    stopped: list[list[str]] = []
+    monkeypatch.setattr(
+        Family, "stop", lambda family, *children: stopped.append([one.name for one in children])
+    )
+    return stopped
+
+
+def next_link() -> Link:
+    return link().model_copy(update={"epoch": 2, "address": "h:2"})
+
+
+def turn(one: Any) -> None:
+    """Once round the agent's loop."""
+    one._look_at_training()
+    one._look_after_node()
+    one._make_it_so()
+    one.report()
+
+
+def linked(work: Path, api: Answers) -> Any:
+    one = made(work, api, toy="/data/toy.csv")
+    one.report()
+    turn(one)
+    trains(work)
+    return one
+
+
+@pytest.mark.parametrize("after", [None, next_link()])
+def test_what_trains_goes_on_while_the_aggregator_is_away_or_another(
+    after: Link | None, tmp_path: Path, started: list[str], alive: list[list[str]]
+) -> None:
+    api = Answers(link())
+    one = linked(tmp_path, api)
+    api.manifest = api.manifest.model_copy(update={"link": after, "finish": "job-1"})
+    for _ in range(3):
+        turn(one)
+    key, during = one._key.public, list(alive)
+    replies.idle(tmp_path)
+    for _ in range(3):
+        turn(one)
+
+    assert [one.training and one.training.round for one in api.told] == [
+        *(None, None, 2, 2, 2),
+        *(None, None, None),
+    ]
+    assert during == []
+    assert alive == [["flower-supernode", "flower-superexec"]]
+    assert started == ["supernode"] * (1 if after is None else 2)
+    # The next aggregator let that key in when it started.
+    assert (one._key.public == key) is (after is not None)
+
+
+@pytest.mark.parametrize("finish", [None, "job-2"])
+def test_what_trains_for_nobody_is_ended(
+    finish: str | None, tmp_path: Path, started: list[str], alive: list[list[str]]
+) -> None:
+    api = Answers(link())
+    one = linked(tmp_path, api)
+    api.manifest = api.manifest.model_copy(update={"link": None, "finish": finish})
+    turn(one)
+    turn(one)
+
+    assert alive == [["flower-supernode", "flower-superexec"]]
+    assert replies.working(tmp_path) is None
+    assert not api.told[-1].running
+
+
+def test_a_supernode_that_dies_without_an_aggregator_ends_no_training(
+    tmp_path: Path, started: list[str], alive: list[list[str]]
+) -> None:
+    api = Answers(link())
+    one = linked(tmp_path, api)
+    api.manifest = api.manifest.model_copy(update={"link": None, "finish": "job-1"})
+    turn(one)
+    one._node.children[0].code = 1
+    turn(one)
+    during = list(alive)
+    one._node.superexec.code = 70
+    turn(one)
+
+    assert during == []
+    assert alive == [["flower-supernode", "flower-superexec"]]

@@ -343,6 +343,28 @@ def test_the_gate_opens_for_the_quorum_when_grace_is_over(federation: Make) -> N
     assert list(gate(one.grid, one.work, lambda: one.manifest, grace=0.3)) == ["a", "c"]
 
 
+def test_the_gate_waits_for_those_that_still_train_for_an_earlier_incarnation(
+    federation: Make,
+) -> None:
+    one = federation(quorum=2, limits={"node_wait": 0.01})
+    one.work.write_nodes({node: name for name, node in one.grid.ids.items()})
+    one.grid.connected = {"a"}
+    one.want(busy=("b", "c"))
+    looks = []
+
+    def watch() -> Any:
+        looks.append(1)
+        if len(looks) == 5:  # both are done, but one connects a moment later
+            one.want(busy=())
+            one.grid.connected = {"a", "b"}
+        if len(looks) == 7:
+            one.grid.connected = {"a", "b", "c"}
+        return one.manifest
+
+    assert gate(one.grid, one.work, watch, grace=60) == one.grid.ids
+    assert len(looks) == 7
+
+
 def test_the_gate_names_who_never_came(federation: Make) -> None:
     one = federation()
     one.work.write_nodes({one.grid.ids["b"]: "b"})

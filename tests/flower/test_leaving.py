@@ -112,6 +112,35 @@ def test_a_notice_during_an_evaluation_costs_nobody_another_training(
     assert left.sha256() == straight.sha256()
 
 
+def test_an_aggregator_that_is_given_back_keeps_its_round_as_at_a_notice(federation: Make) -> None:
+    straight, left = federation(), federation()
+    straight.run()
+    left.grid.order = list("abc")
+    for name in "bc":
+        left.grid.answers[name] = _given_back(left, name)
+    first = left.run()
+    left.want(rest=False)
+    left.work.write_notice(NOTICE)  # which `replaced` takes away
+    status = replaced(left)
+
+    assert (first.phase, first.fault, len(first.rounds)) == (Phase.LEAVING, None, 1)
+    assert trained(left) == ["b", "c"]
+    assert status.phase is Phase.DONE
+    assert left.sha256() == straight.sha256()
+
+
+def _given_back(one: Any, name: str) -> Callable[[Message, Any], Message | None]:
+    real = one.real(name)
+
+    def answer(message: Message, context: Any) -> Message | None:
+        if message.metadata.message_type == "train" and latest(one.objects, "job-1") is not None:
+            one.want(rest=True)
+            return None
+        return real(message, context)
+
+    return answer
+
+
 def test_a_round_may_be_interrupted_again_and_again(federation: Make) -> None:
     straight, left = federation(), federation()
     straight.run()

@@ -31,7 +31,9 @@ TASKS = {"states:SendTaskSuccess", "states:SendTaskFailure"}
 ALLOWED = {
     "authorize": ALL,
     **dict.fromkeys(("link", "select", "give_up", "notify", "finish"), ALL | STORE),
-    **dict.fromkeys(("await_approval", "await_ready", "await_trained"), ALL | STORE | TASKS),
+    **dict.fromkeys(
+        ("await_approval", "await_ready", "await_trained", "await_rested"), ALL | STORE | TASKS
+    ),
     **dict.fromkeys(("check", "place", "score_placement"), ALL | STORE | READ | {"kms:Decrypt"}),
     **dict.fromkeys(("launch", "recover", "tear_down"), ALL | STORE | {"kms:Decrypt"}),
     "sweep": ALL | STORE | RUNS | {"states:SendTaskFailure", "kms:Decrypt"},

@@ -76,9 +76,9 @@ def test_the_files_count_as_they_would_be_planned() -> None:
 def test_what_a_package_for_aws_has_is_counted(package: Path) -> None:
     counted = declared(INFRA / "aws", package, {"monthly_budget_usd": "0"})
 
-    assert counted["aws_lambda_function"] == 18
+    assert counted["aws_lambda_function"] == 19
     assert counted["aws_lambda_permission"] == 3
-    assert counted["aws_cloudwatch_log_group"] == 18 + 2
+    assert counted["aws_cloudwatch_log_group"] == 19 + 2
     assert counted["aws_budgets_budget"] == 0
 
 

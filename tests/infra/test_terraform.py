@@ -23,7 +23,7 @@ from tests.infra.conftest import INFRA, ROOT, Terraform, moto_as_aws
 
 REGION = "eu-west-3"
 MACHINE = ROOT / "state_machines/federated_job.asl.json"
-FUNCTIONS = 18
+FUNCTIONS = 19
 
 Resources = dict[str, dict[str, Any]]
 Applied = tuple[Resources, dict[str, Any]]

@@ -110,11 +110,24 @@ def test_what_is_caught_is_an_error_of_ours_or_reserved_and_all_comes_last(name:
 def test_a_lost_heartbeat_is_caught_under_both_its_names() -> None:
     waiting = {n for n, s in TASKS.items() if s["Resource"].endswith(".waitForTaskToken")}
 
-    assert waiting == {"AwaitApproval", "AwaitAggregator", "Train"}
-    for name in waiting - {"AwaitApproval"}:
+    assert waiting == {"AwaitApproval", "AwaitAggregator", "Train", "Rest"}
+    for name in waiting - {"AwaitApproval", "Rest"}:
         catches = TASKS[name]["Catch"]
         recovered = {n for c in catches if c["Next"] == "Recover" for n in c["ErrorEquals"]}
         assert recovered == {"States.Timeout", "States.HeartbeatTimeout", *LOST}
+
+
+def test_a_rest_ends_by_its_time_by_a_word_or_by_the_end_of_the_job() -> None:
+    caught = {n: c["Next"] for c in TASKS["Rest"]["Catch"] for n in c["ErrorEquals"]}
+
+    assert {n for n, s in STATES.items() if "Rest" in targets(s)} == {"Again?"}
+    assert TASKS["Rest"]["Next"] == "Place"
+    assert caught == {
+        "States.Timeout": "Place",
+        "States.HeartbeatTimeout": "Place",
+        "Superseded": "Superseded",
+        "States.ALL": "GiveUp",
+    }
 
 
 def test_nothing_is_launched_before_it_was_placed_and_where_asked_for_approved() -> None:

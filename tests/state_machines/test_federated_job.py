@@ -17,7 +17,8 @@ from fedspan.domain.jobs import Job, JobState
 from fedspan.domain.machines import Role
 from fedspan.domain.recovery import ATTEMPTS
 from fedspan.domain.reports import Fault, Notice, Phase
-from fedspan.domain.rounds import Round
+from fedspan.domain.rounds import Participation, Round, Status
+from fedspan.domain.sites import Training
 from fedspan.domain.waits import Until
 from fedspan.errors import Conflict, NoCapacity, ProviderError, StaleEpoch, StorageFull
 from fedspan.local.assets import asset
@@ -27,6 +28,7 @@ from fedspan.services.approve import approve
 from fedspan.services.cancel import cancel
 from fedspan.services.placements import offer_of
 from fedspan.services.report_aggregator import report_aggregator
+from fedspan.services.report_site import report_site
 from fedspan.services.resume import resume
 from fedspan.services.submit import submit
 from fedspan.services.sweep import sweep
@@ -36,6 +38,7 @@ from tests.support.world import (
     a_round,
     aggregator_says,
     serving,
+    site_says,
     spec,
     with_sites,
     world,
@@ -529,3 +532,104 @@ def test_an_execution_started_anew_passes_by_what_is_done(running: Running) -> N
     assert running.world.cloud.launched == 4
     until(lambda: running.machine.status(f"{job}-2") == "SUCCEEDED", "the second execution")
     until(lambda: running.machine.status(f"{job}-1") == "SUCCEEDED", "the first steps aside")
+
+
+# An aggregator that is given back while its participants train
+
+SITES = ("seoul", "busan", "daejeon")
+LONG = 100.0
+
+
+def sites_say(app: App, job: str, training: Training | None) -> None:
+    for site in SITES:
+        machine = f"{job}-client-{site}"
+        known = app.agents.find(machine, site)
+        said = site_says(job, site, known.value.seq + 1 if known else 1, training=training)
+        report_site(app, said.model_copy(update={"job": job, "running": True}))
+
+
+def resting(running: Running) -> str:
+    """A job whose aggregator has left in round 2, which takes as long as round 1 did."""
+    app = running.app
+    job = submit(app, spec(rounds=2, aggregator={"between_rounds": "stop"})).id
+    until_state(app, job, JobState.LAUNCHING)
+    until(lambda: app.waits.find(job) is not None, "the machine waits for the aggregator")
+    report_aggregator(app, aggregator_says(job, 1, Phase.READY))
+    until_state(app, job, JobState.TRAINING)
+    first = a_round(app, job, 1)
+    took = {n: one.model_copy(update={"seconds": LONG}) for n, one in first.participants.items()}
+    first = first.model_copy(update={"participants": took, "seconds": LONG})
+    report_aggregator(app, aggregator_says(job, 2, Phase.TRAINING, progress={"round": 1}))
+    report_aggregator(app, aggregator_says(job, 3, Phase.TRAINING, rounds=(first,)))
+    running.world.clock.tick(60)  # what is billed at least
+    sites_say(app, job, Training(round=2))
+    people = dict.fromkeys(SITES, Participation(status=Status.TRAINING))
+    progress = {"round": 2, "participants": people}
+    told = report_aggregator(app, aggregator_says(job, 4, Phase.TRAINING, progress=progress))
+    assert told.rest
+    report_aggregator(app, aggregator_says(job, 5, Phase.LEAVING, progress=progress))
+    return job
+
+
+def goes_on(app: App, job: str) -> Job:
+    """The next incarnation is launched, and does the round."""
+    until(lambda: job_of(app, job).state is not JobState.RESTING, "the rest is over")
+    trained(app, job, a_round(app, job, 2, epoch=2), epoch=2)
+    return ended(app, job)
+
+
+def test_an_aggregator_that_rests_comes_back_when_its_time_is_up(running: Running) -> None:
+    app = running.app
+
+    def nearly_up(job: str) -> None:
+        running.world.clock.tick(LONG - 3)
+        sites_say(app, job, Training(round=2, seconds=LONG - 3))
+
+    running.before["recover"] = nearly_up
+    job = resting(running)
+    until_state(app, job, JobState.RESTING)
+    until(lambda: waited_for(app, job) is Until.RESTED, "the rest is waited out")
+    gone = [one for one in running.world.cloud.machines() if one.role is Role.AGGREGATOR]
+    done = goes_on(app, job)
+
+    assert gone == []
+    assert (done.state, done.epoch, done.rests) == (JobState.SUCCEEDED, 2, 1)
+    assert done.losses == ()
+    assert running.world.cloud.machines() == []
+
+
+def test_a_rest_is_over_as_soon_as_nobody_trains(running: Running) -> None:
+    app = running.app
+    job = resting(running)
+    until(lambda: waited_for(app, job) is Until.RESTED, "the rest is waited out")
+    sites_say(app, job, None)
+
+    assert goes_on(app, job).state is JobState.SUCCEEDED
+
+
+def test_a_job_that_rests_is_cancelled_without_waiting(running: Running) -> None:
+    app = running.app
+    job = resting(running)
+    until(lambda: waited_for(app, job) is Until.RESTED, "the rest is waited out")
+    cancel(app, job)
+
+    assert ended(app, job).state is JobState.CANCELLED
+    assert running.world.cloud.machines() == []
+
+
+def test_a_job_that_rests_is_carried_on_by_another_execution(running: Running) -> None:
+    app = running.app
+    job = resting(running)
+    until(lambda: waited_for(app, job) is Until.RESTED, "the rest is waited out")
+    waiting = app.waits.get(job).value.token
+    resume(app)
+    done = goes_on(app, job)
+    app.executions.succeed(waiting, {})
+
+    assert (done.state, done.epoch, done.attempt) == (JobState.SUCCEEDED, 2, 2)
+
+
+def waited_for(app: App, job: str) -> Until | None:
+    found = app.waits.find(job)
+    current = found is not None and found.value.epoch == job_of(app, job).epoch
+    return found.value.until if found is not None and current else None

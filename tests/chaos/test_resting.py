@@ -1,0 +1,59 @@
+"""A job whose aggregator is given back while its participants train, as real processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from fedspan.cli.api import Api, Wire
+from fedspan.domain.jobs import Job
+from tests.chaos.federation import SEED, Federation, Watched, federation, watched
+from tests.support.installation import until
+
+LONG: Final[dict[str, Any]] = {
+    "participants": ["seoul", "busan"],
+    "quorum": 2,
+    "training": {"optimizer": "adam", "learning_rate": 0.001, "local_epochs": 1200},
+}
+"""Training that takes longer than an aggregator takes to come back."""
+ROUNDS: Final = 2
+
+
+def test_a_job_whose_aggregator_is_away_ends_with_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEDSPAN_BILLED_SECONDS", "0.1")
+    with federation(tmp_path) as here:
+        kept, kept_hash, _ = _ended(here, "keep")
+        stopped, stopped_hash, events = _ended(here, "stop")
+        with Wire(here.home) as wire:
+            bill = Api(wire).bill(stopped.id)
+        left = here.left()
+
+    rests = [one for one in events if one == "BetweenRounds"]
+    assert rests
+    assert stopped.epoch == 1 + len(rests)
+    assert stopped.losses == ()
+    assert "resting" in stopped.phases
+    assert stopped_hash == kept_hash
+    assert (kept.epoch, "resting" in kept.phases) == (1, False)
+    assert bill.away.times == len(rests)
+    assert bill.away.seconds > 0
+    assert left == []
+
+
+def _ended(here: Federation, between: str) -> tuple[Job, str, list[str]]:
+    """A job, the hash of its model, and the codes of its events."""
+    job = here.submit(ROUNDS, **LONG, seed=SEED, aggregator={"between_rounds": between})
+    with watched(here, job) as seen:
+        until(lambda: seen.now().ended, f"the job with {between} has ended")
+        ended = seen.now()
+        assert ended.outcome is not None
+        assert ended.outcome.code == "Completed", ended.outcome
+        return ended, seen.records.model(job).sha256, _codes(seen)
+
+
+def _codes(seen: Watched) -> list[str]:
+    return [one.code for one in seen.records.events(seen.id)]
