@@ -14,9 +14,17 @@ from fedspan.access import Caller, CallerRole
 from fedspan.app import App
 from fedspan.domain.events import Event
 from fedspan.domain.jobs import Aggregator, Job, JobState, Placement, seconds_left
-from fedspan.domain.machines import MachineSpec, MachineState, Offer, Role, cheapest
+from fedspan.domain.machines import (
+    Machine,
+    MachineSpec,
+    MachineState,
+    Offer,
+    Role,
+    cheapest,
+)
 from fedspan.domain.placements import PlacementAnswer
 from fedspan.domain.places import costing, where
+from fedspan.domain.recovery import zones_to_avoid
 from fedspan.domain.sites import Site, SiteKind
 from fedspan.domain.spec import Purchase
 from fedspan.domain.waits import Assignment
@@ -138,14 +146,14 @@ def launch(app: App, job_id: str) -> dict[str, object]:
     offer = job.aggregator.offer
     cloud = cloud_of(app, offer.provider, f"aggregator {job.epoch} of job {job.id}")
     try:
-        _start(cloud, job_id, _aggregator_machine(app, job, offer))
+        made = _start(cloud, job_id, _aggregator_machine(app, job, offer))
     except ProviderError as exc:
         cause = type(exc).__name__
         change(app, job_id, lambda job: _refused(job, cause))
         if exc.retryable:
             raise
         raise LaunchRefused(f"{cause}: {exc}") from exc
-    change(app, job_id, lambda job: _launched(app, job))
+    change(app, job_id, lambda job: _launched(app, job, made.zone))
     for name in job.spec.participants:
         site = app.sites.get(name).value
         _assign(app, job, name)
@@ -154,13 +162,14 @@ def launch(app: App, job_id: str) -> dict[str, object]:
     return {"job": job.id, "epoch": job.epoch}
 
 
-def _start(cloud: Provider, job_id: str, spec: MachineSpec) -> None:
+def _start(cloud: Provider, job_id: str, spec: MachineSpec) -> Machine:
     """Raises `CloudUnavailable` while what an earlier launch of the key made is still going, and
     what the cloud says."""
     made = cloud.launch(job_id, spec)
     if made.state is MachineState.STOPPED:
         cloud.terminate(made)
         raise CloudUnavailable(f"the old machine {made.id} is still going; try again")
+    return made
 
 
 def _assign(app: App, job: Job, site: str) -> None:
@@ -169,10 +178,11 @@ def _assign(app: App, job: Job, site: str) -> None:
         app.store.write([app.assignments.put(assignment, job.id, site, expected=0)])
 
 
-def _launched(app: App, job: Job) -> Step:
+def _launched(app: App, job: Job, zone: str) -> Step:
     if job.aggregator is None or job.aggregator.launched is not None:
         return Step(job)
-    aggregator = job.aggregator.model_copy(update={"launched": app.now(), "refused": ""})
+    told = {"launched": app.now(), "refused": "", "zone": zone}
+    aggregator = job.aggregator.model_copy(update=told)
     return Step(
         job.model_copy(update={"aggregator": aggregator}),
         (event(app, job, "AggregatorLaunched", f"aggregator {job.epoch} is booting"),),
@@ -206,6 +216,8 @@ def _aggregator_machine(app: App, job: Job, offer: Offer) -> MachineSpec:
         },
         port=app.settings.aggregator_port,
         sources=job.spec.aggregator.network.allow_cidrs,
+        # As of when the job came to launch it: a repeat must ask for the same.
+        avoid_zones=zones_to_avoid(job.losses, offer, job.since),
     )
 
 
