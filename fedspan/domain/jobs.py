@@ -94,6 +94,7 @@ class Aggregator(Value):
     address: str | None = Field(default=None, description="host:port of its Fleet API")
     certificate: str | None = Field(default=None, description="PEM of the CA that signed it")
     linked: tuple[Name, ...] = Field(default=(), description="participants it will let in")
+    zone: str = Field(default="", description="of its machine, as far as its cloud tells")
     refused: str = Field(default="", description="class name of why its cloud started no machine")
     notice: Instant | None = Field(default=None, description="when its cloud takes it back")
     wake: Instant | None = Field(
@@ -117,12 +118,14 @@ class Leaving(Value):
 
 class Loss(Value):
     """An incarnation of the aggregator that could not go on: `code` is a class name of our error
-    tree, `cause` that of a cloud's refusal, `rounds_done` what the job had by then."""
+    tree, `cause` that of a cloud's refusal, `rounds_done` what the job had by then. `zone` is where
+    its machine was, if another can be had."""
 
     epoch: PositiveInt
     code: str
     cause: str = ""
     offer: Offer
+    zone: str = ""
     at: Instant
     rounds_done: NonNegativeInt
 

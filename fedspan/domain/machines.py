@@ -67,7 +67,8 @@ class MachineSpec(Value):
     """What to start. `key` derives from job, epoch and role, never from chance, so that a
     launch that is repeated makes no second machine. `environment` reaches the entry point of
     the image of `role`; it may hold tokens, so it is kept out of every repr. `port` (TCP) is open
-    to `sources`, and nothing else is; 0 opens none."""
+    to `sources`, and nothing else is; 0 opens none. `avoid_zones` are tried last, where a provider
+    chooses among a region's zones."""
 
     key: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,120}$")
     role: Role
@@ -76,6 +77,7 @@ class MachineSpec(Value):
     environment: dict[str, str] = Field(default_factory=dict, repr=False)
     port: int = Field(default=0, ge=0, le=65_535)
     sources: tuple[str, ...] = Field(default=("0.0.0.0/0",), description="CIDRs")
+    avoid_zones: tuple[str, ...] = ()
 
 
 class MachineState(StrEnum):
@@ -86,7 +88,8 @@ class MachineState(StrEnum):
 
 
 class Machine(Value):
-    """A machine of ours that is not yet gone."""
+    """A machine of ours that is not yet gone. Its `zone` is told by providers that choose one and
+    heed `avoid_zones`."""
 
     id: str
     job: str
@@ -96,3 +99,4 @@ class Machine(Value):
     offer: Offer
     state: MachineState
     launched: Instant
+    zone: str = ""

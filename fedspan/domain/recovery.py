@@ -85,12 +85,28 @@ def worth_trying(job: Job, offers: Sequence[Offer], now: datetime) -> list[Offer
 
 def set_aside(losses: Iterable[Loss], offer: Offer, now: datetime) -> bool:
     """Whether a loss of the last `SET_ASIDE_SECONDS` speaks against `offer`: against its spot or
-    on-demand pool, and against its region or its cloud where these refused."""
-    return any(
-        _speaks_against(one, offer)
+    on-demand pool, and against its region or its cloud where these refused. A pool that lost one
+    zone has others; one that lost two is set aside whole."""
+    against = [one for one in _lately(losses, now) if _speaks_against(one, offer)]
+    return any(not one.zone for one in against) or len({one.zone for one in against}) > 1
+
+
+def zones_to_avoid(losses: Iterable[Loss], offer: Offer, now: datetime) -> tuple[str, ...]:
+    """Zones of the region of `offer` where a machine was lost lately."""
+    here = (offer.provider, offer.region)
+    found = {
+        one.zone for one in _lately(losses, now) if (one.offer.provider, one.offer.region) == here
+    }
+    return tuple(sorted(found - {""}))
+
+
+def _lately(losses: Iterable[Loss], now: datetime) -> list[Loss]:
+    """Those that are laid at the door of the place."""
+    return [
+        one
         for one in losses
         if one.code in PLACE_AT_FAULT and (now - one.at).total_seconds() < SET_ASIDE_SECONDS
-    )
+    ]
 
 
 def _speaks_against(loss: Loss, offer: Offer) -> bool:
@@ -108,7 +124,7 @@ def _speaks_against(loss: Loss, offer: Offer) -> bool:
 
 def reason(loss: Loss) -> str:
     """Why it was lost, in words."""
-    place = offered(loss.offer)
+    place = offered(loss.offer) + (f" in zone {loss.zone}" if loss.zone else "")
     said = {
         HeartbeatMissed: f"silent for too long at {place}",
         SpotNotice: f"taken back by its cloud at {place}",

@@ -15,7 +15,8 @@ from fedspan.providers.base import Capabilities
 @dataclass
 class MemoryProvider:
     """`fail_next` is raised, once, by the next call, each of `fail_launch` and `fail_terminate` by
-    one call of theirs; `launched` counts machines ever made."""
+    one call of theirs; `launched` counts machines ever made. Of `zones`, if there are any, the
+    first is taken that is not to be avoided."""
 
     now: Callable[[], datetime]
     name: str = "memory"
@@ -24,6 +25,7 @@ class MemoryProvider:
     fail_launch: list[FedspanError] = field(default_factory=list)
     fail_terminate: list[FedspanError] = field(default_factory=list)
     launched: int = 0
+    zones: tuple[str, ...] = ()
     _machines: dict[str, Machine] = field(default_factory=dict)
 
     def offers(self, need: Need) -> Sequence[Offer]:
@@ -54,6 +56,7 @@ class MemoryProvider:
                 offer=spec.offer,
                 state=MachineState.RUNNING,
                 launched=self.now(),
+                zone=next(iter(sorted(self.zones, key=lambda one: one in spec.avoid_zones)), ""),
             )
         return self._machines[spec.key]
 

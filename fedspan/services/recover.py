@@ -160,6 +160,7 @@ def _loss(job: Job, aggregator: Aggregator, code: str, now: datetime) -> Loss:
         code=code,
         cause=aggregator.refused,
         offer=aggregator.offer,
+        zone=aggregator.zone,
         at=now,
         rounds_done=job.rounds_done,
     )

@@ -15,6 +15,7 @@ from fedspan.domain.jobs import Aggregator, Job, JobState, Placement, seconds_le
 from fedspan.domain.machines import MachineSpec, Offer, Role
 from fedspan.domain.placements import PlacementAnswer
 from fedspan.domain.places import costing, where
+from fedspan.domain.recovery import zones_to_avoid
 from fedspan.domain.sites import Site, SiteKind
 from fedspan.domain.spec import Purchase
 from fedspan.errors import LaunchRefused, ProviderError
@@ -134,23 +135,24 @@ def launch(app: App, job_id: str) -> dict[str, object]:
     offer = job.aggregator.offer
     cloud = cloud_of(app, offer.provider, f"aggregator {job.epoch} of job {job.id}")
     try:
-        launched(cloud, job_id, _aggregator_machine(app, job, offer))
+        made = launched(cloud, job_id, _aggregator_machine(app, job, offer))
     except ProviderError as exc:
         cause = type(exc).__name__
         change(app, job_id, lambda job: _refused(job, cause))
         if exc.retryable:
             raise
         raise LaunchRefused(f"{cause}: {exc}") from exc
-    change(app, job_id, lambda job: _launched(app, job))
+    change(app, job_id, lambda job: _launched(app, job, made.zone))
     for name in job.spec.participants:
         clients.assign(app, job, app.sites.get(name).value)
     return {"job": job.id, "epoch": job.epoch}
 
 
-def _launched(app: App, job: Job) -> Step:
+def _launched(app: App, job: Job, zone: str) -> Step:
     if job.aggregator is None or job.aggregator.launched is not None:
         return Step(job)
-    aggregator = job.aggregator.model_copy(update={"launched": app.now(), "refused": ""})
+    told = {"launched": app.now(), "refused": "", "zone": zone}
+    aggregator = job.aggregator.model_copy(update=told)
     return Step(
         job.model_copy(update={"aggregator": aggregator}),
         (event(app, job, "AggregatorLaunched", f"aggregator {job.epoch} is booting"),),
@@ -184,6 +186,8 @@ def _aggregator_machine(app: App, job: Job, offer: Offer) -> MachineSpec:
         },
         port=app.settings.aggregator_port,
         sources=job.spec.aggregator.network.allow_cidrs,
+        # As of when the job came to launch it: a repeat must ask for the same.
+        avoid_zones=zones_to_avoid(job.losses, offer, job.since),
     )
 
 

@@ -283,6 +283,20 @@ class TestCapacity:
         assert second != first
         assert ZONES[second] == ZONES[first] == "europe-west1"
 
+    def test_a_zone_is_told_and_one_to_avoid_is_tried_last(self, gcp_project: GcpProject) -> None:
+        provider, state = gcp_project.provider(), gcp_project.state
+        first = provider.launch("job-1", spec_of(provider))
+        assert provider.machines()[0].zone == first.zone
+        again = provider.launch("job-1", spec_of(provider, avoid_zones=[first.zone]))
+        all_gone(gcp_project)
+        second = provider.launch("job-1", spec_of(provider, avoid_zones=[first.zone]))
+        all_gone(gcp_project)
+        state.sold_out.update({*ZONES} - {first.zone})
+        third = provider.launch("job-1", spec_of(provider, avoid_zones=[first.zone]))
+
+        assert ZONES[first.zone] == ZONES[second.zone] == "europe-west1"
+        assert again.zone == third.zone == first.zone != second.zone
+
     def test_a_region_that_is_sold_out_is_told_and_leaves_nothing(
         self, gcp_project: GcpProject
     ) -> None:
@@ -419,7 +433,8 @@ class TestAnEnd:
         [left] = provider.machines()
 
         stopped = made.model_copy(update={"state": MachineState.STOPPED})
-        assert stopping == left == stopped
+        assert stopping == stopped
+        assert left == stopped.model_copy(update={"zone": ""})  # rules are in none
         assert len(state.firewalls) == 2
         gone(provider, left)
         nothing_left(gcp_project)

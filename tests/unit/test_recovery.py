@@ -148,6 +148,49 @@ def test_the_place_of_a_lost_machine_is_set_aside_for_a_while(begin: Callable[..
     assert here.offer.machine_type == "s1"
 
 
+def test_where_zones_can_be_chosen_only_the_zone_is_left_out(begin: Callable[..., Here]) -> None:
+    here = begin()
+    here.cloud.zones = ("local-a", "local-b")
+    here.launch()
+    first = (here.offer.machine_type, here.job.aggregator.zone)
+    here.again("SpotNotice")
+    second = (here.offer.machine_type, here.job.aggregator.zone)
+    told = next(one for one in here.app.events.list(here.id) if one.code == "SpotNotice").message
+    here.again()
+
+    assert (first, second) == (("s1", "local-a"), ("s1", "local-b"))
+    assert "(s1, spot) in zone local-a" in told
+    assert here.offer.machine_type == "s2"  # the pool lost both of its zones
+    assert [one.zone for one in here.job.losses] == ["local-a", "local-b"]
+
+
+def test_a_zone_is_left_out_for_a_while_in_its_region_alone() -> None:
+    lost = Loss(epoch=1, code="MachineGone", offer=offer(), zone="r1-a", at=START, rounds_done=0)
+    process = lost.model_copy(update={"code": "AggregatorLost", "zone": "r1-b"})
+    losses = [lost, process]
+    later = START + timedelta(seconds=SET_ASIDE_SECONDS)
+
+    assert not recovery.set_aside(losses, offer(), START)
+    assert recovery.zones_to_avoid(losses, offer(machine_type="m2"), START) == ("r1-a",)
+    assert recovery.zones_to_avoid(losses, FAR, START) == ()
+    assert recovery.zones_to_avoid(losses, offer(), later) == ()
+
+
+def test_a_launch_that_is_repeated_avoids_the_same_zones(begin: Callable[..., Here]) -> None:
+    """Else it might be made in another zone, where the cloud does not see the first."""
+    here = begin()
+    here.cloud.zones = ("local-a", "local-b")
+    here.launch()
+    lose(here.app, here.id, "MachineGone")
+    here.cloud.fail_launch = [CloudUnavailable("503")]
+    with pytest.raises(CloudUnavailable):
+        here.launch()
+    here.world.clock.tick(SET_ASIDE_SECONDS + 1)
+    steps.launch(here.app, here.id)
+
+    assert [one.zone for one in here.aggregators()] == ["local-b"]
+
+
 def test_a_process_that_died_says_nothing_against_its_place(begin: Callable[..., Here]) -> None:
     here = begin()
     here.launch()

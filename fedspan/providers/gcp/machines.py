@@ -124,7 +124,7 @@ class GcpProvider:
             left = self._ruled()
             mine = equal(f"labels.{OWNER}", self._around.owner)
             shown = self._calls.aggregated("instances", _SHOWN, filter=mine)
-            seen = [one for _, found in shown if (one := self._read(found)) is not None]
+            seen = [one for zone, found in shown if (one := self._read(found, zone)) is not None]
         there = {one.id for one in seen}
         seen += [machine for name, machine in left.items() if name not in there]
         return sorted((one for one in seen if job in (None, one.job)), key=lambda one: one.key)
@@ -136,7 +136,7 @@ class GcpProvider:
             self._end(machine.id)
 
     def _launched(self, name: str, marks: Marks, spec: MachineSpec, user_data: str) -> Machine:
-        zones = self._zones(marks)
+        zones = self._zones(marks, spec.avoid_zones)
         life, marks, begun = self._shielded(name, marks, spec)
         sold_out = []
         for zone in zones:
@@ -162,18 +162,22 @@ class GcpProvider:
             )
         for operation in begun:
             self._check("global", "operations", operation)
-        return marks.machine(name, MachineState.PENDING)
+        return marks.machine(name, MachineState.PENDING, zone)
 
-    def _zones(self, marks: Marks) -> list[str]:
-        """Of the offer's region, those that have its machine type; each key has an order of its
-        own, always the same."""
+    def _zones(self, marks: Marks, avoid: Sequence[str]) -> list[str]:
+        """Of the offer's region, those that have its machine type, those to `avoid` last; each key
+        has an order of its own, always the same."""
         offer = marks.offer
         wanted = equal("name", offer.machine_type)
         found = self._calls.aggregated("machineTypes", "name", filter=wanted)
         zones = {zone for zone, _ in found if zone.rpartition("-")[0] == offer.region}
         if not zones:
             raise NotOffered(f"gcp: {offer.region} has no {offer.machine_type}")
-        return sorted(zones, key=lambda zone: sha256(f"{marks.key}/{zone}".encode()).hexdigest())
+
+        def order(zone: str) -> tuple[bool, str]:
+            return zone in avoid, sha256(f"{marks.key}/{zone}".encode()).hexdigest()
+
+        return sorted(zones, key=order)
 
     def _shielded(
         self, name: str, marks: Marks, spec: MachineSpec
@@ -223,15 +227,15 @@ class GcpProvider:
         """The zone and the machine of an instance, whatever its state."""
         wanted = equal("name", name)
         for zone, shown in self._calls.aggregated("instances", _SHOWN, filter=wanted):
-            machine = self._read(shown)
+            machine = self._read(shown, zone)
             if machine is not None and machine.id == name:
                 return zone, machine
         return None
 
-    def _read(self, shown: Mapping[str, Any]) -> Machine | None:
+    def _read(self, shown: Mapping[str, Any], zone: str) -> Machine | None:
         marks = read(shown["name"], shown.get("description"), self._around.owner)
         state = STATES.get(shown["status"], MachineState.RUNNING)
-        return marks.machine(shown["name"], state) if marks else None
+        return marks.machine(shown["name"], state, zone) if marks else None
 
     def _ruled(self) -> dict[str, Machine]:
         """A machine for each whose firewall rules there are, as it is if there is no more of it."""

@@ -34,8 +34,8 @@ class Marks(Message):
     def written(self) -> str:
         return self.model_dump_json(exclude_defaults=True)
 
-    def machine(self, name: str, state: MachineState) -> Machine:
-        return Machine(id=name, state=state, **{f: getattr(self, f) for f in _SHARED})
+    def machine(self, name: str, state: MachineState, zone: str = "") -> Machine:
+        return Machine(id=name, state=state, zone=zone, **{f: getattr(self, f) for f in _SHARED})
 
     def labels(self) -> dict[str, str]:
         """For people and bills; `OWNER` is what machines are found by."""
