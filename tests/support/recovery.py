@@ -250,7 +250,12 @@ class Recovery(RuleBasedStateMachine):
             self._newest().step(self.world.clock.tick)
 
         first, second = (recovery, report) if late == "report" else (report, recovery)
-        self.store.first = lambda: self._quietly(first)
+
+        def meanwhile() -> None:
+            self._quietly(first)
+            self.nothing_goes_back()  # what is seen here may not be undone
+
+        self.store.first = meanwhile
         second()
         self.store.first = None
 
