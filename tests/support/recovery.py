@@ -61,6 +61,8 @@ HOW: Final = st.sampled_from(["silent", "silent", "noticed", "killed", "gone"])
 """An aggregator is lost; silent, it goes on."""
 ON: Final = st.sampled_from(["Train", "Train", "Launch", "Recover"])
 """The state in which the state machine is then."""
+LOST: Final = st.tuples(HOW, st.integers(0, 12), ON)
+PAST: Final = st.one_of(st.just([]), *[st.lists(LOST, min_size=n, max_size=3) for n in (1, 2, 3)])
 LONG_ENOUGH: Final = 400
 """Turns in which a job that nothing hurts any more must end."""
 
@@ -85,7 +87,7 @@ class Recovery(RuleBasedStateMachine):
 
     mail = Bundle("mail")
 
-    @initialize(past=st.lists(st.tuples(HOW, st.integers(0, 12), ON), max_size=3))
+    @initialize(past=PAST)
     def begin(self, past: list[tuple[str, int, str]]) -> None:
         """A job in training that has replaced aggregators; without a `past`, one just submitted."""
         self.folder = Path(tempfile.mkdtemp(prefix="fedspan-model-"))
@@ -250,7 +252,12 @@ class Recovery(RuleBasedStateMachine):
             self._newest().step(self.world.clock.tick)
 
         first, second = (recovery, report) if late == "report" else (report, recovery)
-        self.store.first = lambda: self._quietly(first)
+
+        def meanwhile() -> None:
+            self._quietly(first)
+            self.nothing_goes_back()  # what is seen here may not be undone
+
+        self.store.first = meanwhile
         second()
         self.store.first = None
 

@@ -114,6 +114,7 @@ MUTANTS: Final = (
         "before is None or report.epoch != before.epoch or report.epoch != job.epoch",
         "before is None",
     ),
+    Mutant("stores.memory", "MemoryStore._check_version", "version != put.expected", "False"),
     Mutant("flower.checkpoints", "_commit", "new=True", "new=False"),
     Mutant("flower.checkpoints", "_written", "{stem}-{sha256}", "{stem}"),
     Mutant("services.recover", "replaced", "machine.epoch >= job.epoch", "True"),
@@ -122,6 +123,7 @@ MUTANTS: Final = (
     Mutant("services.recover", "_next", " or known or job.epoch != epoch", ""),
     Mutant("services.sweep", "_swept", "or replaced(machine, job, app.now())", ""),
     Mutant("flower.server", "_Job.resume", "max(self.done, acknowledged)", "acknowledged"),
+    Mutant("flower.server", "_Job.round", "self._adopt(whole)", "self.done = number"),
     Mutant("flower.records", "Record.fence", "one.epoch > epoch", "False"),
 )
 """Those that 20 walks find. `_next` asks twice whether a loss is known: each does for both."""
