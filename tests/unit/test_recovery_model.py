@@ -126,7 +126,8 @@ MUTANTS: Final = (
     Mutant("flower.server", "_Job.round", "self._adopt(whole)", "self.done = number"),
     Mutant("flower.records", "Record.fence", "one.epoch > epoch", "False"),
 )
-"""Those that 20 walks find. `_next` asks twice whether a loss is known: each does for both."""
+"""Walks found each of them. In `_next` the losses say all that the epoch says, so without the
+epoch alone nothing happens."""
 ALL: Final = bool(os.environ.get("MODEL_MUTANTS"))
 
 
