@@ -119,7 +119,6 @@ MUTANTS: Final = (
     Mutant("flower.checkpoints", "_written", "{stem}-{sha256}", "{stem}"),
     Mutant("services.recover", "replaced", "machine.epoch >= job.epoch", "True"),
     Mutant("services.recover", "replaced", "machine.epoch >= job.epoch", "False"),
-    Mutant("services.recover", "replaced", "now < job.leaving.until", "False"),
     Mutant("services.recover", "_next", " or known or job.epoch != epoch", ""),
     Mutant("services.sweep", "_swept", "or replaced(machine, job, app.now())", ""),
     Mutant("flower.server", "_Job.resume", "max(self.done, acknowledged)", "acknowledged"),
