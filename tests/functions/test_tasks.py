@@ -114,4 +114,5 @@ def test_the_schedule_sweeps(tmp_path: Path) -> None:
             "stuck": [],
             "lost": [],
             "revived": [],
+            "restarted": [],
         }
