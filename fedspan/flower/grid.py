@@ -38,7 +38,8 @@ LOOK_SECONDS: Final = 0.5
 MOST_TIMES: Final = 5
 """So often a participant is asked the same: it may be the question that kills its workers."""
 
-GONE: Final = frozenset({ErrorCode.NODE_UNAVAILABLE})
+GONE: Final = frozenset({ErrorCode.NODE_UNAVAILABLE, ErrorCode.MESSAGE_UNAVAILABLE})
+"""The node, or what it was sending when it died: Flower waits three minutes for the rest of that."""
 
 Watch = Callable[[], AggregatorManifest]
 """What the control plane wants now; raises `SpotNotice` when there is no time left for it."""
@@ -181,7 +182,7 @@ class Absent:
         return bool(self._told)
 
     def took(self, arrival: Arrival) -> bool:
-        """Whether `arrival` is no reply, but word that the participant's node is gone."""
+        """Whether `arrival` is no reply, but word that the node is gone that owed it."""
         message = arrival.message
         if message is None or not message.has_error() or message.error.code not in GONE:
             return False

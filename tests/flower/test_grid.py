@@ -231,7 +231,9 @@ def test_the_return_of_a_machine_that_is_started_again_is_waited_for(
     assert reasons(ask(one, seconds=0.3)) == {"b": "no reply within 0.3 s"}
 
 
-def test_a_node_that_was_away_for_a_while_is_asked_again(federation: Make) -> None:
+@pytest.mark.parametrize("code", [ErrorCode.NODE_UNAVAILABLE, ErrorCode.MESSAGE_UNAVAILABLE])
+def test_a_node_that_was_away_for_a_while_is_asked_again(federation: Make, code: int) -> None:
+    """Or that died while it sent its reply."""
     one = federation()
     real, asked = one.real("b"), []
 
@@ -239,7 +241,7 @@ def test_a_node_that_was_away_for_a_while_is_asked_again(federation: Make) -> No
         asked.append(1)
         if len(asked) > 1:
             return cast(Message, real(message, context))
-        return Message(Error(ErrorCode.NODE_UNAVAILABLE, "node unavailable"), reply_to=message)
+        return Message(Error(code, "unavailable"), reply_to=message)
 
     one.grid.answers["b"] = answer
 
