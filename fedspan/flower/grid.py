@@ -39,7 +39,7 @@ MOST_TIMES: Final = 5
 """So often a participant is asked the same: it may be the question that kills its workers."""
 
 GONE: Final = frozenset({ErrorCode.NODE_UNAVAILABLE, ErrorCode.MESSAGE_UNAVAILABLE})
-"""The node, or what it was sending when it died: Flower waits three minutes for the rest of that."""
+"""The node, or what it was sending when it died: for the rest of that Flower waits 180 s."""
 
 Watch = Callable[[], AggregatorManifest]
 """What the control plane wants now; raises `SpotNotice` when there is no time left for it."""
