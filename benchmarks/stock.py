@@ -92,7 +92,8 @@ class Stock:
             self._check()
             ended: list[RunState] = []
             if time.monotonic() > look:  # seldom: the SuperLink pays for it
-                ended = [run for run in self.control.runs().values() if run.finished]
+                runs = list(self.control.runs().values())
+                ended = runs if all(run.finished for run in runs) else []
                 look += LOOK_SECONDS
             over = self.marks()
             if len(over) >= number:
