@@ -32,9 +32,6 @@ GROWTH: Final = 1.25
 RETURN_SECONDS: Final = 60.0
 """A machine has so long to connect again after its SuperNode died."""
 
-LOOK_SECONDS: Final = 0.5
-"""Between looks at whether a participant has another node."""
-
 MOST_TIMES: Final = 5
 """So often a participant is asked the same: it may be the question that kills its workers."""
 
@@ -149,8 +146,6 @@ def exchange(
                 del arrival  # or this model would stay while the next one is pulled
                 pause = POLL_SECONDS[0]
         manifest = attend(watch)  # after a look: what is there already is kept, whatever comes
-        for identity in absent.replaced(pending):
-            del pending[identity]
         pending |= absent.asked_again(end - time.monotonic())
         yield from absent.given_up(manifest.returning)
         waited, now = {*pending.values(), *absent}, time.monotonic()
@@ -173,7 +168,6 @@ class Absent:
         self._grid, self._folder, self._messages = grid, folder, messages
         self._told: dict[str, tuple[Arrival, float]] = {}
         self._times: Counter[str] = Counter()
-        self._looked = time.monotonic()
 
     def __iter__(self) -> Iterator[str]:
         return iter(tuple(self._told))
@@ -186,24 +180,6 @@ class Absent:
         message = arrival.message
         if message is None or not message.has_error() or message.error.code not in GONE:
             return False
-        return self._expected(arrival)
-
-    def replaced(self, pending: Mapping[str, str]) -> list[str]:
-        """Which messages of `pending` went to a node that is none of its participant's any more.
-        Of one that died while it sent its reply Flower says nothing until the message expires."""
-        now = time.monotonic()
-        if now < self._looked + LOOK_SECONDS:
-            return []
-        self._looked, names, gone = now, self._folder.nodes(), []
-        for identity, participant in pending.items():
-            if self._messages[participant].metadata.dst_node_id in names:
-                continue
-            if self._expected(Arrival(participant, None, "its machine was replaced")):
-                gone.append(identity)
-        return gone
-
-    def _expected(self, arrival: Arrival) -> bool:
-        """Whether its sender is hoped for at another node."""
         self._times[arrival.participant] += 1
         if self._times[arrival.participant] >= MOST_TIMES:
             return False

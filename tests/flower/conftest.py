@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from flwr.app import Context, Error, Message, RecordDict
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
@@ -76,7 +77,11 @@ class MemoryGrid(Grid):
             waiting = {one for one, _ in self._pending.values()}
             if name != next((one for one in self.order if one in waiting), name):
                 continue
-            reply = self._answer(name, message)
+            if message.metadata.dst_node_id in self.ids.values():
+                reply = self._answer(name, message)
+            else:  # as the SuperLink says of a node that is registered no more
+                gone = Error(ErrorCode.NODE_UNAVAILABLE, "node unavailable")
+                reply = Message(gone, reply_to=message)
             if reply is not None:
                 del self._pending[identity]
                 replies.append(over_the_wire(reply))
