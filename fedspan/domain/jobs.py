@@ -218,6 +218,12 @@ class Job(Value):
         return self.state in ENDED
 
     @property
+    def needs_machines(self) -> bool:
+        """Whether those of its present incarnation, whose launch is over, have rounds to do."""
+        there = self.aggregator is not None and self.aggregator.launched is not None
+        return there and self.outcome is None and self.rounds_done < self.spec.rounds
+
+    @property
     def asks_approval(self) -> bool:
         """Whether a person must confirm its place first. Once is enough, however often its
         aggregator is replaced."""

@@ -118,10 +118,7 @@ def returning(app: App, job: Job, agent: Agent) -> bool:
 
 def _needs_clients(job: Job) -> bool:
     """Whether they should be running: before that, and after a loss, the launch starts them."""
-    if job.state not in RUNNING or job.outcome is not None or job.cancel_requested:
-        return False
-    there = job.aggregator is not None and job.aggregator.launched is not None
-    return there and job.rounds_done < job.spec.rounds
+    return job.state in RUNNING and not job.cancel_requested and job.needs_machines
 
 
 def _started_again(app: App, job: Job, site: Site, machine: Machine | None) -> bool:

@@ -48,3 +48,9 @@ def chosen(
     free = [a for a in own if a.job in (None, job.id)]
     ranked = sorted(free, key=lambda a: (lost(a, now, lost_seconds), a.job != job.id, a.machine))
     return ranked[0] if ranked else None
+
+
+def agent_of(app: App, job: Job, site: str) -> Agent | None:
+    """The machine of `site` that is `chosen` among all that have spoken."""
+    known = (agent for _, agent in app.agents.all(site))
+    return chosen(known, job, site, app.now(), app.settings.lost_seconds)

@@ -43,10 +43,10 @@ LAUNCH_FAILED: Final = frozenset({"Throttled", "CloudUnavailable"})
 
 def recover(app: App, job_id: str, epoch: int, error: Mapping[str, Any]) -> dict[str, object]:
     """Whether there is another try, and how long to pause before it; `resting` until nobody trains
-    any more, if that is earlier. `epoch` is the incarnation
-    that was lost and `error` what the state machine caught: `Error`, `Cause`. The job is then at
-    its next epoch, so that the lost aggregator, should it come back, is refused. Told of an
-    incarnation that was replaced already, it changes nothing."""
+    any more, if that is earlier. `epoch` is the incarnation that was lost and `error` what the
+    state machine caught: `Error`, `Cause`. The job is then at its next epoch, so that the lost
+    aggregator, should it come back, is refused. Told of an incarnation that was replaced already,
+    it changes nothing."""
     seen = inventory(app, job_id)
     code = _code(error, [one for one in seen.machines if _of(one, epoch)], bool(seen.silent))
     job = change(app, job_id, lambda job: _next(app, job, epoch, code))

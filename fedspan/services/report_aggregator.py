@@ -41,7 +41,7 @@ from fedspan.services import clients, rest, waits
 from fedspan.services.billing import with_traffic
 from fedspan.services.changes import Step, change, event
 from fedspan.services.examine import upload_key
-from fedspan.services.linking import chosen, lost
+from fedspan.services.linking import agent_of, lost
 from fedspan.services.purchasing import slack_spent
 from fedspan.stores.base import Change
 
@@ -103,9 +103,8 @@ def _unreachable(
     aggregator is closed, and another may be open."""
     if not isinstance(fault, ParticipantsMissing) or report.progress.round > 0:
         return None
-    here = [agent for name in job.spec.participants for agent in _agents(app, job, name)]
     limit = app.settings.lost_seconds
-    trying = [one for one in here if one.running and not lost(one, app.now(), limit)]
+    trying = [one for one in _agents(app, job) if one.running and not lost(one, app.now(), limit)]
     return MachineUnreachable(str(fault)) if len(trying) >= job.spec.needed else None
 
 
@@ -257,7 +256,7 @@ def _round_event(app: App, job: Job, one: Round) -> Event:
 
 def _manifest(app: App, job: Job, granted: datetime | None = None) -> AggregatorManifest:
     """`granted` is when its present access to the objects ends."""
-    agents = [agent for name in job.spec.participants for agent in _agents(app, job, name)]
+    agents = _agents(app, job)
     stop = job.ended or job.cancel_requested or job.outcome is not None
     finished = job.state not in RUNNING
     if job.aggregator is None:
@@ -277,7 +276,7 @@ def _manifest(app: App, job: Job, granted: datetime | None = None) -> Aggregator
         nodes=tuple(Node(site=agent.site, public_key=agent.public_key) for agent in agents),
         lost=tuple(one.site for one in silent if one.site not in returning),
         returning=tuple(returning),
-        busy=tuple(sorted(rest.busy(app, job))) if rest.finishing(job) else (),
+        busy=tuple(sorted(rest.busy_of(app, job, agents))) if rest.finishing(job) else (),
         rest=job.aggregator.wake is not None,
         acknowledged=job.rounds_done,
         heartbeat_seconds=app.settings.heartbeat_seconds,
@@ -298,7 +297,7 @@ def _access(app: App, job: Job) -> dict[str, Any]:
         return {"objects_late": True}
 
 
-def _agents(app: App, job: Job, site: str) -> list[Agent]:
-    known = [agent for _, agent in app.agents.all(site)]
-    agent = chosen(known, job, site, app.now(), app.settings.lost_seconds)
-    return [agent] if agent else []
+def _agents(app: App, job: Job) -> list[Agent]:
+    """Those that have spoken, one of each participant."""
+    found = (agent_of(app, job, name) for name in job.spec.participants)
+    return [one for one in found if one is not None]

@@ -8,7 +8,7 @@ from fedspan.domain.reports import AppLink, Desired, Link, SiteManifest, SiteRep
 from fedspan.domain.sites import Agent
 from fedspan.errors import Conflict, NotFound
 from fedspan.services import rest, waits
-from fedspan.services.linking import chosen
+from fedspan.services.linking import agent_of
 from fedspan.services.measure import asked_of, hear
 
 
@@ -78,8 +78,7 @@ def _link_to(app: App, job: Job, site: str, machine: str) -> Link | None:
         return None
     if aggregator.address is None or aggregator.certificate is None:
         return None
-    agents = [agent for _, agent in app.agents.all(site)]
-    agent = chosen(agents, job, site, app.now(), app.settings.lost_seconds)
+    agent = agent_of(app, job, site)
     if agent is None or agent.machine != machine or site not in aggregator.linked:
         return None
     dataset = app.sites.get(site).value.dataset(job.spec.data.dataset)

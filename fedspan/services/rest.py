@@ -3,6 +3,7 @@ the rule is `domain.resting`'s, what it goes by is gathered here."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from fedspan.app import App
@@ -12,7 +13,7 @@ from fedspan.domain.resting import Situation, away_s, left_s
 from fedspan.domain.rounds import Round, Status
 from fedspan.domain.sites import Agent
 from fedspan.domain.spec import Between
-from fedspan.services.linking import chosen, lost
+from fedspan.services.linking import agent_of, lost
 
 
 def rests(job: Job) -> bool:
@@ -26,18 +27,15 @@ def finishing(job: Job) -> bool:
 
 def busy(app: App, job: Job) -> dict[str, Agent]:
     """Participants that train for the job, by their machines' latest word."""
-    found = {name: _agent(app, job, name) for name in job.spec.participants}
-    return {
-        name: agent
-        for name, agent in found.items()
-        if agent is not None and agent.job == job.id and agent.training is not None
-    }
+    agents = (agent_of(app, job, name) for name in job.spec.participants)
+    return busy_of(app, job, (one for one in agents if one is not None))
 
 
-def _agent(app: App, job: Job, site: str) -> Agent | None:
-    limit = app.settings.lost_seconds
-    agent = chosen((one for _, one in app.agents.all(site)), job, site, app.now(), limit)
-    return None if agent is None or lost(agent, app.now(), limit) else agent
+def busy_of(app: App, job: Job, agents: Iterable[Agent]) -> dict[str, Agent]:
+    """As `busy`, of `agents` alone."""
+    now, limit = app.now(), app.settings.lost_seconds
+    heard = (one for one in agents if not lost(one, now, limit))
+    return {one.site: one for one in heard if one.job == job.id and one.training is not None}
 
 
 def wake_at(app: App, job: Job, report: AggregatorReport) -> datetime | None:

@@ -59,11 +59,5 @@ def _swept(app: App, machine: Machine) -> str:
 
 
 def _died(machine: Machine, job: Job) -> bool:
-    return (
-        machine.role is Role.AGGREGATOR
-        and machine.state is MachineState.STOPPED
-        and job.aggregator is not None
-        and job.aggregator.launched is not None  # else its launch is under way
-        and job.outcome is None
-        and job.rounds_done < job.spec.rounds
-    )
+    ended = machine.role is Role.AGGREGATOR and machine.state is MachineState.STOPPED
+    return ended and job.needs_machines
