@@ -13,10 +13,8 @@ import numpy as np
 import pytest
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
-from flwr.serverapp import Grid
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
-from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from fedspan.domain.reports import AggregatorManifest, Desired, Link
@@ -27,6 +25,7 @@ from fedspan.flower.files import LINK, ServerStatus, WorkFolder
 from fedspan.flower.server import serve
 from fedspan.learning.datasets import describe
 from fedspan.objects.folder import FolderObjects
+from tests.support.grids import PushPullGrid
 
 Answer = Callable[[Message, Context], Message | None]
 """What a node makes of a message; None: it never replies."""
@@ -42,7 +41,7 @@ def over_the_wire(message: Message) -> Message:
     return arrived
 
 
-class MemoryGrid(Grid):
+class MemoryGrid(PushPullGrid):
     """Nodes in this process. A message is worked on when its reply is first asked for; with
     `order`, replies come in that order of participants. `asked` notes who was sent what."""
 
@@ -94,18 +93,6 @@ class MemoryGrid(Grid):
         except Exception as exc:  # as flwr's run_clientapp tells of it
             reason = str(type(exc)) + ":<'" + str(exc) + "'>"
             return Message(Error(code=2, reason=reason), reply_to=message)
-
-    @property
-    def run(self) -> Run:
-        return Run.create_empty(1)
-
-    def set_run(self, run: Run) -> None: ...
-
-    def create_message(self, *args: Any, **kwargs: Any) -> Message:
-        raise NotImplementedError
-
-    def send_and_receive(self, *args: Any, **kwargs: Any) -> Iterable[Message]:
-        raise NotImplementedError
 
 
 @dataclass

@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 from flwr.app import Array, Message
-from flwr.serverapp import Grid
-from flwr.supercore.run import Run
 
 from fedspan.domain.reports import AggregatorManifest, AggregatorReport, Notice, Phase
 from fedspan.flower.files import ServerStatus, WorkFolder
 from fedspan.flower.folding import Flat
 from fedspan.flower.server import serve
 from fedspan.flower.wire import Evaluated, Trained, flat_of, task_of
+from tests.support.grids import PushPullGrid
 from tests.support.world import aggregator_says
 
 
@@ -70,7 +69,7 @@ class Gated:
         return call
 
 
-class Sites(Grid):
+class Sites(PushPullGrid):
     """The participants: each reply waits, and none can be made twice. So rounds of two
     incarnations that got mixed are seen, and by `lineage` what each was trained from."""
 
@@ -98,18 +97,6 @@ class Sites(Grid):
             return Message(Trained(Array(made), made, 1, 0.1, 0.5).content(), reply_to=message)
         confusion = np.array([[45, 5], [5, 45]], np.int64)
         return Message(Evaluated(confusion, 10.0).content(), reply_to=message)
-
-    @property
-    def run(self) -> Run:
-        return Run.create_empty(1)
-
-    def set_run(self, run: Run) -> None: ...
-
-    def create_message(self, *args: Any, **kwargs: Any) -> Message:
-        raise NotImplementedError
-
-    def send_and_receive(self, *args: Any, **kwargs: Any) -> Iterable[Message]:
-        raise NotImplementedError
 
 
 class Incarnation:

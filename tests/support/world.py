@@ -22,8 +22,11 @@ from fedspan.errors import Denied, FedspanError
 from fedspan.objects.folder import FolderObjects
 from fedspan.objects.grants import NoGrants
 from fedspan.providers.memory import MemoryProvider
+from fedspan.services import steps, waits
 from fedspan.services.recover import recover
+from fedspan.services.report_aggregator import report_aggregator
 from fedspan.services.sites import register_site
+from fedspan.services.submit import submit
 from fedspan.settings import Settings
 from fedspan.stores.memory import MemoryStore
 
@@ -181,6 +184,24 @@ def aggregator_says(job: str, seq: int, phase: Phase, **more: Any) -> Aggregator
 def site_says(job: str, site: str, seq: int, **more: Any) -> SiteReport:
     machine = f"{job}-client-{site}"
     return SiteReport(**{"site": site, "machine": machine, "seq": seq, "public_key": "K", **more})
+
+
+def launched(here: World, **changes: Any) -> str:
+    """A job whose machines boot."""
+    job = submit(here.app, spec(**changes)).id
+    steps.check(here.app, job)
+    steps.place(here.app, job)
+    steps.launch(here.app, job)
+    return job
+
+
+def training(here: World, **changes: Any) -> str:
+    """A job whose aggregator speaks, and is waited for."""
+    job = launched(here, **changes)
+    report_aggregator(here.app, aggregator_says(job, 1, Phase.READY))
+    steps.link(here.app, job)
+    waits.await_trained(here.app, job, "token")
+    return job
 
 
 def lose(app: App, job: str, code: str = "AggregatorLost") -> dict[str, object]:

@@ -13,12 +13,11 @@ from fedspan.domain.reports import Phase
 from fedspan.domain.sites import SiteKind
 from fedspan.errors import CloudUnavailable, NoCapacity
 from fedspan.providers.memory import MemoryProvider
-from fedspan.services import ending, steps, waits
+from fedspan.services import ending, steps
 from fedspan.services.cancel import cancel
 from fedspan.services.clients import RESTARTS
 from fedspan.services.report_aggregator import report_aggregator
 from fedspan.services.report_site import report_site
-from fedspan.services.submit import submit
 from fedspan.services.sweep import sweep
 from tests.support.world import (
     World,
@@ -26,7 +25,7 @@ from tests.support.world import (
     aggregator_says,
     lose,
     site_says,
-    spec,
+    training,
     with_sites,
     world,
 )
@@ -37,17 +36,6 @@ def here(tmp_path: Path) -> World:
     made = world(tmp_path)
     with_sites(made.app)
     return made
-
-
-def training(here: World, **changes: Any) -> str:
-    job = submit(here.app, spec(rounds=9, **changes)).id
-    steps.check(here.app, job)
-    steps.place(here.app, job)
-    steps.launch(here.app, job)
-    report_aggregator(here.app, aggregator_says(job, 1, Phase.READY))
-    steps.link(here.app, job)
-    waits.await_trained(here.app, job, "token")
-    return job
 
 
 def machine(here: World, job: str, site: str = "busan") -> Machine:
@@ -68,7 +56,7 @@ def dies(here: World, job: str, site: str = "busan") -> dict[str, object]:
 
 
 def test_a_machine_that_ended_is_started_again_and_people_hear_of_it(here: World) -> None:
-    job = training(here)
+    job = training(here, rounds=9)
     before = here.cloud.launched
     swept = dies(here, job)
 
@@ -81,7 +69,7 @@ def test_a_machine_that_ended_is_started_again_and_people_hear_of_it(here: World
 
 
 def test_what_runs_is_left_alone(here: World) -> None:
-    training(here)
+    training(here, rounds=9)
     before = here.cloud.launched
 
     assert sweep(here.app)["restarted"] == []
@@ -89,7 +77,7 @@ def test_what_runs_is_left_alone(here: World) -> None:
 
 
 def test_a_machine_that_is_not_shown_counts_as_ended_when_it_is_silent_too(here: World) -> None:
-    job = training(here)
+    job = training(here, rounds=9)
     report_site(here.app, site_says(job, "busan", 1))
     here.cloud.terminate(machine(here, job))
     soon = sweep(here.app)["restarted"]
@@ -100,7 +88,7 @@ def test_a_machine_that_is_not_shown_counts_as_ended_when_it_is_silent_too(here:
 
 
 def test_a_machine_that_is_just_being_made_is_none_that_ended(here: World) -> None:
-    job = training(here)
+    job = training(here, rounds=9)
     here.cloud.stop(machine(here, job))
     soon = sweep(here.app)["restarted"]
     here.clock.tick(16)
@@ -110,7 +98,7 @@ def test_a_machine_that_is_just_being_made_is_none_that_ended(here: World) -> No
 
 
 def test_a_cloud_that_cannot_be_asked_shows_no_machine_as_ended(here: World) -> None:
-    job = training(here)
+    job = training(here, rounds=9)
     here.clock.tick(16)
     before = here.cloud.launched
     here.cloud.fail_next = CloudUnavailable("away")
@@ -121,7 +109,7 @@ def test_a_cloud_that_cannot_be_asked_shows_no_machine_as_ended(here: World) -> 
 
 
 def test_the_aggregator_is_told_that_it_is_on_its_way(here: World) -> None:
-    job = training(here)
+    job = training(here, rounds=9)
     here.clock.tick(29)
     dies(here, job)
     here.clock.tick(1)
@@ -136,7 +124,7 @@ def test_the_aggregator_is_told_that_it_is_on_its_way(here: World) -> None:
 
 
 def test_one_that_ends_again_and_again_is_given_up_once_and_by_name(here: World) -> None:
-    job = training(here)
+    job = training(here, rounds=9)
     for _ in range(RESTARTS):
         assert dies(here, job)["restarted"]
     launched = here.cloud.launched
@@ -151,7 +139,7 @@ def test_one_that_ends_again_and_again_is_given_up_once_and_by_name(here: World)
 
 
 def test_a_round_that_was_completed_forgives_it(here: World) -> None:
-    job = training(here)
+    job = training(here, rounds=9)
     for number in range(1, 6):
         assert dies(here, job)["restarted"]
         done = a_round(here.app, job, number)
@@ -163,7 +151,7 @@ def test_a_round_that_was_completed_forgives_it(here: World) -> None:
 
 
 def test_one_that_cannot_be_had_is_tried_again_and_keeps_no_other(here: World) -> None:
-    job = training(here)
+    job = training(here, rounds=9)
     report_site(here.app, site_says(job, "seoul", 1))
     here.cloud.stop(machine(here, job, "seoul"))
     here.cloud.fail_launch = [NoCapacity("full")]
@@ -176,14 +164,14 @@ def test_one_that_cannot_be_had_is_tried_again_and_keeps_no_other(here: World) -
 
 
 def test_nobody_starts_machines_of_a_job_that_is_to_end(here: World) -> None:
-    job = training(here)
+    job = training(here, rounds=9)
     cancel(here.app, job)
 
     assert dies(here, job)["restarted"] == []
 
 
 def test_after_a_loss_the_launch_starts_them_not_the_sweep(here: World) -> None:
-    job = training(here)
+    job = training(here, rounds=9)
     lose(here.app, job)
     assert here.app.jobs.get(job).value.state is JobState.RECOVERING
     assert dies(here, job)["restarted"] == []
@@ -198,7 +186,7 @@ def test_a_job_that_ends_while_its_machine_is_started_leaves_none(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the look at the job and the launch it is torn down."""
-    job = training(here)
+    job = training(here, rounds=9)
     launch = here.cloud.launch
 
     def late(*given: Any) -> Machine:
@@ -215,7 +203,7 @@ def test_a_job_that_ends_while_its_machine_is_started_leaves_none(
 def test_machines_that_are_not_ours_to_start_are_not_started(tmp_path: Path) -> None:
     here = world(tmp_path)
     with_sites(here.app, kind=SiteKind.AGENT)
-    training(here)
+    training(here, rounds=9)
     here.clock.tick(100)
 
     assert sweep(here.app)["restarted"] == []

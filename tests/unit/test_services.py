@@ -47,9 +47,11 @@ from tests.support.world import (
     a_round,
     aggregator_says,
     dataset,
+    launched,
     lose,
     site_says,
     spec,
+    training,
     with_sites,
     world,
 )
@@ -60,23 +62,6 @@ def here(tmp_path: Path) -> World:
     made = world(tmp_path)
     with_sites(made.app)
     return made
-
-
-def launched(here: World, **changes: Any) -> str:
-    """A job whose machines boot."""
-    job = submit(here.app, spec(**changes)).id
-    steps.check(here.app, job)
-    steps.place(here.app, job)
-    steps.launch(here.app, job)
-    return job
-
-
-def training(here: World, **changes: Any) -> str:
-    job = launched(here, **changes)
-    report_aggregator(here.app, aggregator_says(job, 1, Phase.READY))
-    steps.link(here.app, job)
-    waits.await_trained(here.app, job, "token")
-    return job
 
 
 class TestLifecycle:
