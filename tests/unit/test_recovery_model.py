@@ -120,7 +120,6 @@ MUTANTS: Final = (
     Mutant("services.recover", "replaced", "machine.epoch >= job.epoch", "True"),
     Mutant("services.recover", "replaced", "machine.epoch >= job.epoch", "False"),
     Mutant("services.recover", "_next", " or known or job.epoch != epoch", ""),
-    Mutant("services.sweep", "_swept", "or replaced(machine, job, app.now())", ""),
     Mutant("flower.server", "_Job.resume", "max(self.done, acknowledged)", "acknowledged"),
     Mutant("flower.server", "_Job.round", "self._adopt(whole)", "self.done = number"),
     Mutant("flower.records", "Record.fence", "one.epoch > epoch", "False"),
