@@ -5,9 +5,10 @@ dies, as the participants see it: every process of it gets SIGKILL, and its memo
 
 Stock Flower is looked at twice. *Left alone*, nobody does anything: what it does by itself is
 waited for. *Restarted by hand*, an operator who saw it at once starts a SuperLink at the same
-address and submits the same app again: as good as it gets, since its default keeps runs in memory
-and its ServerApp keeps no checkpoint. Its seconds count from the kill, with no time for a person
-to notice; rounds done again are all those that had been done, for the run starts at round one.
+address and every participant's SuperNode again, and submits the same app: as good as it gets,
+since its default keeps nodes and runs in memory and its ServerApp keeps no checkpoint. Its seconds
+count from the kill, with no time for a person to notice; rounds done again are all those that had
+been done, for the run starts at round one.
 
 *Equal* says whether the final model is the one of a run that nothing disturbed: for Fedspan the
 SHA-256 of the chosen model, for stock its last round's parameters.
@@ -138,7 +139,7 @@ def stock_by_hand(
         flower.submit(rounds)
         flower.round_over(killed - 1, ROUND_SECONDS * killed)
         at = flower.lose_superlink()
-        flower.restart_superlink()
+        flower.restart()
         flower.submit(rounds)
         first = flower.round_over(killed, ROUND_SECONDS)
         same = flower.round_over(2 * killed - 1, ROUND_SECONDS * killed)

@@ -55,19 +55,15 @@ class Stock:
     sites: Sequence[str]
     layers: Sequence[object]
     port: int = field(default_factory=free_port)
+    via: int | None = None
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self, via: int | None = None) -> None:
         now = datetime.fromtimestamp(time.time(), UTC)
-        tls = self.tls = server_certificate(self.folder / "tls", "127.0.0.1", now)
-        self._run_superlink()
-        self.control = Control(f"127.0.0.1:{self.port}", tls.ca)
-        self._wait_for_superlink()
-        for site in self.sites:
-            config = f'participant="{site}"'
-            link = ("--superlink", f"127.0.0.1:{via or self.port}", "--root-certificates", tls.ca)
-            runtime = ("--host", "127.0.0.1", "--port", free_port())
-            self._run("flower-supernode", *link, *runtime, "--node-config", config)
+        self.tls = server_certificate(self.folder / "tls", "127.0.0.1", now)
+        self.via = via
+        self.control = Control(f"127.0.0.1:{self.port}", self.tls.ca)
+        self._run_all()
 
     def submit(self, rounds: int) -> None:
         from flwr.cli.build import build_fab_from_files
@@ -122,11 +118,14 @@ class Stock:
         superlink.wait()
         return time.monotonic()
 
-    def restart_superlink(self) -> None:
-        """As an operator would: the same command at the same address."""
-        self._run_superlink()
-        self.processes.insert(0, self.processes.pop())
-        self._wait_for_superlink()
+    def restart(self) -> None:
+        """As an operator would: the same commands at the same address. The SuperNodes, too, for a
+        SuperLink that lost its memory answers their heartbeats with 401, and then they end."""
+        for process in self.processes:
+            process.kill()
+            process.wait()
+        self.processes.clear()
+        self._run_all()
 
     def stop(self) -> None:
         for process in self.processes:
@@ -137,6 +136,16 @@ class Stock:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def _run_all(self) -> None:
+        self._run_superlink()
+        self._wait_for_superlink()
+        address = f"127.0.0.1:{self.via or self.port}"
+        link = ("--superlink", address, "--root-certificates", self.tls.ca)
+        for site in self.sites:
+            runtime = ("--host", "127.0.0.1", "--port", free_port())
+            config = ("--node-config", f'participant="{site}"')
+            self._run("flower-supernode", *link, *runtime, *config)
 
     def _run_superlink(self) -> None:
         certificates = ("--ssl-certfile", self.tls.certificate, "--ssl-keyfile", self.tls.key)
