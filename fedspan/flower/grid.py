@@ -21,8 +21,9 @@ from flwr.supercore.run import Run
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # ships no types
 
 from fedspan.domain.reports import AggregatorManifest, Desired
-from fedspan.errors import JobCancelled, ParticipantsMissing
+from fedspan.errors import JobCancelled, ParticipantsMissing, SpotNotice
 from fedspan.flower.files import WorkFolder
+from fedspan.flower.pulls import LAST_SECONDS, Pulls
 
 POLL_SECONDS: Final = (0.02, 0.5)
 """Between looks: at first and right after a reply; at most."""
@@ -36,7 +37,9 @@ MOST_TIMES: Final = 5
 """So often a participant is asked the same: it may be the question that kills its workers."""
 
 GONE: Final = frozenset({ErrorCode.NODE_UNAVAILABLE, ErrorCode.MESSAGE_UNAVAILABLE})
-"""The node, or what it was sending when it died: for the rest of that Flower waits 180 s."""
+"""The node, or the rest of what it was sending when it died."""
+
+STALLED: Final = "its node went away while it sent its reply"
 
 Watch = Callable[[], AggregatorManifest]
 """What the control plane wants now; raises `SpotNotice` when there is no time left for it."""
@@ -44,11 +47,13 @@ Watch = Callable[[], AggregatorManifest]
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """The end of waiting for one participant: its reply, or why there is none."""
+    """The end of waiting for one participant: its reply, or why there is none; `gone` when its
+    node is, before it replied."""
 
     participant: str
     message: Message | None
     missing: str = ""
+    gone: bool = False
 
 
 def online(grid: Grid, names: Mapping[int, str]) -> dict[str, int]:
@@ -132,20 +137,27 @@ def exchange(
     pending, refused = _push(grid, messages, people)
     yield from (Arrival(one, None, "Flower did not take its message") for one in refused)
     absent = Absent(grid, folder, dict(zip(people, messages, strict=True)))
+    pulls = Pulls(grid)
     end = time.monotonic() + seconds
     pause = POLL_SECONDS[0]
     while pending or absent:
         started = time.monotonic()
-        for identity in list(pending):
-            arrival = _pulled(grid, identity, pending[identity])
-            if arrival is not None:
-                del pending[identity]
-                if absent.took(arrival):
-                    continue
+        for arrival in _arrivals(pulls, pending, list(pending)):
+            if not absent.took(arrival):
                 yield arrival
-                del arrival  # or this model would stay while the next one is pulled
                 pause = POLL_SECONDS[0]
-        manifest = attend(watch)  # after a look: what is there already is kept, whatever comes
+            del arrival  # or this model would stay while the next one is pulled
+        try:
+            manifest = attend(watch)
+        except SpotNotice:  # what is there already, and what will be in a moment, is kept
+            last = _arrivals(pulls, pending, pulls.finish(LAST_SECONDS))
+            yield from (one for one in last if not one.gone)
+            raise
+        senders = {identity: absent.asked_at(pending[identity]) for identity in pulls}
+        for identity in pulls.stalled(senders):
+            arrival = Arrival(pending.pop(identity), None, STALLED, gone=True)
+            if not absent.took(arrival):
+                yield arrival
         pending |= absent.asked_again(end - time.monotonic())
         yield from absent.given_up(manifest.returning)
         waited, now = {*pending.values(), *absent}, time.monotonic()
@@ -175,10 +187,13 @@ class Absent:
     def __bool__(self) -> bool:
         return bool(self._told)
 
+    def asked_at(self, participant: str) -> int:
+        """The node that owes the reply."""
+        return self._messages[participant].metadata.dst_node_id
+
     def took(self, arrival: Arrival) -> bool:
         """Whether `arrival` is no reply, but word that the node is gone that owed it."""
-        message = arrival.message
-        if message is None or not message.has_error() or message.error.code not in GONE:
+        if not arrival.gone:
             return False
         self._times[arrival.participant] += 1
         if self._times[arrival.participant] >= MOST_TIMES:
@@ -272,13 +287,22 @@ class Shown(Grid):
         raise NotImplementedError("strategies only look at nodes")
 
 
-def _pulled(grid: Grid, identity: str, participant: str) -> Arrival | None:
-    """The reply to one message, once it is there. Flower builds it of what the participant sent:
-    what that makes it throw is the participant's failure."""
-    try:
-        return next((Arrival(participant, one) for one in grid.pull_messages([identity])), None)
-    except (ValueError, TypeError, LookupError, AttributeError, DecodeError) as exc:
-        return Arrival(participant, None, f"its reply cannot be read: {type(exc).__name__}")
+def _arrivals(
+    pulls: Pulls, pending: dict[str, str], looked_for: Iterable[str]
+) -> Iterator[Arrival]:
+    """Of those `looked_for` the replies that are there, which are `pending` no more. Flower builds
+    them of what participants sent: what that makes it throw is the participant's failure."""
+    for identity in looked_for:
+        try:
+            message = pulls.look(identity)
+        except (ValueError, TypeError, LookupError, AttributeError, DecodeError) as exc:
+            why = f"its reply cannot be read: {type(exc).__name__}"
+            yield Arrival(pending.pop(identity), None, why)
+        else:
+            if message is not None:
+                gone = message.has_error() and message.error.code in GONE
+                yield Arrival(pending.pop(identity), message, gone=gone)
+                del message
 
 
 def _push(

@@ -1,5 +1,9 @@
 """An incarnation of an aggregator whose every step a test decides: the product's own ServerApp,
-over participants and an object store that wait to be let on."""
+over participants and an object store that wait to be let on.
+
+It runs in one thread at a time: that of its ServerApp, or that of a pull while the ServerApp waits
+for it. So `fedspan.flower.pulls.SOON_SECONDS` must be as long as a test may take to let it on.
+"""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
@@ -41,8 +42,10 @@ def cheap_collections() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Thousands of events are told here, and Flower makes messages only inside a task."""
+    """Thousands of events are told here, and Flower makes messages only inside a task. A pull is
+    waited for: an incarnation is stepped through one thread at a time."""
     monkeypatch.setenv(LINK, "")
+    monkeypatch.setattr("fedspan.flower.pulls.SOON_SECONDS", threading.TIMEOUT_MAX)
     before = TaskIdentity._task_id, TaskIdentity._run_id, TaskIdentity._node_id
     TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
     with structlog.testing.capture_logs():
