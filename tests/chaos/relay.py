@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -39,7 +40,8 @@ class Relay:
         self._open: set[socket.socket] = set()
         self._ended = False
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.url = f"http://{self.address}"
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -83,10 +85,13 @@ class Relay:
         with contextlib.suppress(OSError):
             while data := source.recv(CHUNK_BYTES):
                 self._wait(machine)
-                sink.sendall(data)
+                self._pass(sink, data)
         for one in (source, sink):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
+
+    def _pass(self, sink: socket.socket, data: bytes) -> None:
+        sink.sendall(data)
 
     def _wait(self, machine: Named) -> None:
         if self._cut is nobody:
@@ -94,6 +99,25 @@ class Relay:
         name = machine()
         with self._changed:
             self._changed.wait_for(lambda: self._ended or not self._cut(name))
+
+
+class Halfway(Relay):
+    """Lets nothing more through of the first connection over which `most` bytes went to `target`:
+    `halfway` is set then."""
+
+    def __init__(self, target: int, most: int) -> None:
+        super().__init__(target)
+        self.halfway = threading.Event()
+        self._most, self._gone = most, Counter[int]()
+
+    def _pass(self, sink: socket.socket, data: bytes) -> None:
+        if sink.getpeername()[1] == self._target and not self.halfway.is_set():
+            self._gone[sink.fileno()] += len(data)
+            if self._gone[sink.fileno()] > self._most:
+                self.halfway.set()
+                with self._changed:
+                    self._changed.wait_for(lambda: self._ended)
+        super()._pass(sink, data)
 
 
 def machine_at(port: int) -> str:

@@ -18,8 +18,10 @@ from flwr.proto.node_pb2 import Node
 from flwr.proto.runtime_pb2 import AcquireTaskRequest
 
 from fedspan.domain.reports import AggregatorReport, Notice, Phase
+from fedspan.domain.spec import Limits
 from fedspan.flower.certificates import node_key
 from fedspan.flower.files import WorkFolder
+from tests.chaos.relay import Halfway
 from tests.flower.api import TOKEN
 from tests.flower.machines import JOB, NAMES, World, below, eventually, kill, named
 
@@ -112,6 +114,24 @@ def test_a_serverapp_that_is_killed_is_a_fault_and_a_supernode_starts_again(tmp_
     assert "serverapp was killed by SIGKILL" in fault.message
     assert second.pid != first.pid
     assert "flower-supernode was killed by SIGKILL" in said
+
+
+def test_a_supernode_that_dies_while_it_sends_its_reply_is_asked_again(tmp_path: Path) -> None:
+    """Flower would wait for the rest for three minutes, longer than this round may take."""
+    wide = ({"linear": 1000}, {"relu": {}}, {"linear": 1000}, {"linear": 2})
+    with World(tmp_path, rounds=1, layers=wide, relayed=True) as world:
+        world.api.spec = world.api.spec.model_copy(update={"limits": Limits(round=120)})
+        world.api.until(lambda: bool(world.api.aggregator and word(world).address))
+        port = str(word(world).address).rpartition(":")[2]
+        with Halfway(int(port), most=1_000_000) as relay:
+            world.api.via = relay.address
+            eventually(relay.halfway.is_set)
+            kill(named(world.agents[NAMES[0]], "flower-supernode"))
+            world.api.until(lambda: phase(world) in (Phase.DONE, Phase.FAILED))
+            fault = word(world).fault
+
+    assert fault is None
+    assert world.api.rounds[1].participants[NAMES[0]].examples == 96
 
 
 def test_a_superlink_that_dies_is_a_lost_aggregator(tmp_path: Path) -> None:
