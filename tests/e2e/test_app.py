@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fedspan.local.home import Home
-from tests.e2e.test_embedded import Installation, rounds_done, show, until
 from tests.flower.machines import dataset
+from tests.support.installation import Installation, until
 
 APP = str(Path(__file__).parents[1] / "flower" / "apps" / "drifting")
 SITES = ("seoul", "busan")
@@ -20,11 +20,7 @@ ROUNDS = 3
 def here(tmp_path: Path) -> Iterator[Installation]:
     made = Installation(Home(tmp_path / "home"))
     yield made
-    for process in made.started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-    made.kill_machine("")
+    made.end()
 
 
 def test_an_app_survives_the_death_of_its_aggregator_with_the_same_bits(
@@ -39,10 +35,10 @@ def test_an_app_survives_the_death_of_its_aggregator_with_the_same_bits(
         submitted = here.ask("job", "submit", "--app", APP, "--set", "learning-rate=0.25")
         jobs.append(str(submitted["job"]))
         if kill:
-            until(lambda: rounds_done(here, jobs[-1]) >= 1, "a round is done")
+            until(lambda: here.job(jobs[-1]).rounds_done >= 1, "a round is done")
             here.kill_machine("aggregator")
-        until(lambda: show(here, jobs[-1])["state"] in ("succeeded", "failed"), "it ended")
-    undisturbed, killed = (show(here, job) for job in jobs)
+        until(lambda: here.job(jobs[-1]).ended, "it ended")
+    undisturbed, killed = (here.ask("job", "show", job) for job in jobs)
 
     assert (undisturbed["state"], killed["state"]) == ("succeeded", "succeeded")
     assert killed["model"]["sha256"] == undisturbed["model"]["sha256"]

@@ -10,7 +10,6 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,14 +22,6 @@ def here(tmp_path: Path) -> Iterator[Installation]:
     made = Installation(Home(tmp_path / "home"))
     yield made
     made.end()
-
-
-def show(here: Installation, job: str) -> dict[str, Any]:
-    return dict(here.ask("job", "show", job))
-
-
-def rounds_done(here: Installation, job: str) -> int:
-    return len(show(here, job)["rounds"])
 
 
 def test_the_demo_trains_a_good_model_and_leaves_nothing(here: Installation) -> None:
@@ -66,16 +57,16 @@ def test_interrupting_the_demo_cancels_its_job_and_leaves_nothing(here: Installa
 def test_a_participant_that_dies_each_time_is_given_up_by_name(here: Installation) -> None:
     here.up()
     job = here.submit_demo(500, quorum=3)
-    until(lambda: rounds_done(here, job) >= 1, "the first round is done")
+    until(lambda: here.job(job).rounds_done >= 1, "the first round is done")
 
     def given_up() -> bool:
         here.kill_machine("client-busan")
-        return any(one["code"] == "ClientLost" for one in here.ask("job", "events", job)["events"])
+        return "ClientLost" in here.events(job)
 
     until(given_up, "its machine is started no more")
-    until(lambda: show(here, job)["state"] == "failed", "the job ends")
+    until(lambda: here.job(job).ended, "the job ends")
 
-    outcome = show(here, job)["outcome"]
+    outcome = here.ask("job", "show", job)["outcome"]
     assert outcome["code"] == "ParticipantsMissing"
     assert "busan" in outcome["message"]
     assert here.machines() == []

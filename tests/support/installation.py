@@ -9,13 +9,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from fedspan.cli.api import Api, Wire
+from fedspan.domain.jobs import Job
 from fedspan.local.home import Home
 from fedspan.local.hospitals import demo_spec, write_hospitals
 from fedspan.providers.local import MARK
@@ -70,6 +72,16 @@ class Installation:
         file = self.home.path / "spec.json"
         file.write_text(json.dumps({**demo_spec(rounds, 7), **changes}))
         return str(self.ask("job", "submit", str(file))["job"])
+
+    def job(self, id: str) -> Job:
+        """By the API, for whoever asks often: a command takes a second of a core."""
+        with Wire(self.home) as wire:
+            return Api(wire).job(id)
+
+    def events(self, id: str) -> Sequence[str]:
+        """The codes of a job's events, by the API."""
+        with Wire(self.home) as wire:
+            return [one.code for one in Api(wire).events(id)]
 
     def machines(self) -> list[tuple[psutil.Process, str]]:
         """Every living process of a machine of this home, and the machine's name."""
