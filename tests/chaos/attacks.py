@@ -17,10 +17,13 @@ from typing import Final
 
 import psutil
 
+from fedspan.flower.workers import HEARTBEAT_SECONDS
 from tests.chaos.federation import LOST_SECONDS, SITES, Federation
 from tests.chaos.relay import nobody
 
 HELD_SECONDS: Final = LOST_SECONDS + 2.0
+GONE_SECONDS: Final = 2.5 * HEARTBEAT_SECONDS
+"""A SuperLink takes a SuperNode for gone that has missed two heartbeats."""
 AWAY_SECONDS: Final = 1.5
 """Between the death of a control plane and its next start."""
 NOTICE_SECONDS: Final = 30.0
@@ -73,6 +76,14 @@ def cut(machine: str) -> Wound:
         here.relay.cut(nobody)
 
     return wound
+
+
+def front_cut(here: Federation, random: Random) -> None:
+    """No word between a client's machine and the aggregator's front, until it counts as gone."""
+    name = _which("client", random)
+    here.relay.cut_fronts(lambda one: name in one)
+    time.sleep(GONE_SECONDS)
+    here.relay.cut_fronts(nobody)
 
 
 def plane_killed(here: Federation, random: Random) -> None:
@@ -137,6 +148,7 @@ ATTACKS: Final = (
     Attack("client machine, SIGKILL", killed("client")),
     Attack("client machine, SIGSTOP", stopped("client")),
     Attack("client and API, cut", cut("client")),
+    Attack("client and front, cut", front_cut),
     Attack("all machines and API, cut", cut("")),
     Attack("control plane, SIGKILL", plane_killed),
     Attack("control plane, SIGSTOP", plane_stopped),

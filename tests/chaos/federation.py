@@ -26,7 +26,7 @@ from fedspan.local.home import Home
 from fedspan.local.hospitals import CITIES, demo_spec, write_hospitals
 from fedspan.stores.records import Table
 from fedspan.stores.sqlite import SqliteStore
-from tests.chaos.relay import Relay
+from tests.chaos.relay import Between
 from tests.support.installation import FEDSPAN, Installation, until
 
 SEED: Final = 7
@@ -114,10 +114,10 @@ def _is_round(event: Event, after: int) -> bool:
 
 @dataclass
 class Federation:
-    """`fedspan up` on a home, its API reached by machines through a relay."""
+    """`fedspan up` on a home, its API and fronts reached by machines through relays."""
 
     installation: Installation
-    relay: Relay
+    relay: Between
     plane: subprocess.Popen[bytes] = field(init=False)
 
     @property
@@ -191,7 +191,7 @@ class Federation:
 def federation(folder: Path) -> Iterator[Federation]:
     """A Fedspan in `folder`, with a control plane that runs; nothing is left of it afterwards."""
     made = Installation(Home(folder / "home"))
-    with Relay(made.port) as relay:
+    with Between(made.port) as relay:
         made.variables = {**FAST, "FEDSPAN_API_URL": relay.url}
         here = Federation(made, relay)
         try:

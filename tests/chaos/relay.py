@@ -7,6 +7,7 @@ ones are taken and not answered. Nothing is reset, so both ends find out by thei
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import threading
 from collections import Counter
@@ -20,6 +21,8 @@ import psutil
 from fedspan.providers.local import MARK
 
 CHUNK_BYTES: Final = 65_536
+ADDRESS: Final = re.compile(rb'"address":"127\.0\.0\.1:(\d+)"')
+"""In a report of an aggregator."""
 Cut = Callable[[str], bool]
 """Whether the machine of this name is cut off."""
 Named = Callable[[], str]
@@ -40,7 +43,8 @@ class Relay:
         self._open: set[socket.socket] = set()
         self._ended = False
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.port: int = self._listener.getsockname()[1]
+        self.address = f"127.0.0.1:{self.port}"
         self.url = f"http://{self.address}"
 
     def __enter__(self) -> Self:
@@ -93,12 +97,49 @@ class Relay:
     def _pass(self, sink: socket.socket, data: bytes) -> None:
         sink.sendall(data)
 
+    def _is_target(self, sink: socket.socket) -> bool:
+        return sink.getpeername()[1] == self._target  # type: ignore[no-any-return]
+
     def _wait(self, machine: Named) -> None:
         if self._cut is nobody:
             return
         name = machine()
         with self._changed:
             self._changed.wait_for(lambda: self._ended or not self._cut(name))
+
+
+class Between(Relay):
+    """A way to the API, and one to the front of each aggregator whose report passes: participants
+    are told of a relay there, which can be cut like this one."""
+
+    def __init__(self, target: int) -> None:
+        super().__init__(target)
+        self._fronts: dict[int, Relay] = {}
+        self._front_cut: Cut = nobody
+        self._ways = contextlib.ExitStack()
+
+    def __exit__(self, *exc: object) -> None:
+        self._ways.close()
+        super().__exit__(*exc)
+
+    def cut_fronts(self, who: Cut) -> None:
+        """From now on these are cut off from aggregators, and no others."""
+        self._front_cut = who
+        for one in tuple(self._fronts.values()):
+            one.cut(who)
+
+    def _pass(self, sink: socket.socket, data: bytes) -> None:
+        super()._pass(sink, ADDRESS.sub(self._relayed, data) if self._is_target(sink) else data)
+
+    def _relayed(self, found: re.Match[bytes]) -> bytes:
+        port = int(found[1])
+        with self._changed:
+            if port not in self._fronts:
+                self._fronts[port] = self._ways.enter_context(Relay(port))
+                self._fronts[port].cut(self._front_cut)
+        told = found[0].replace(found[1], str(self._fronts[port].port).encode())
+        assert len(told) == len(found[0]), "the body would have another length than its header says"
+        return told
 
 
 class Halfway(Relay):
@@ -111,7 +152,7 @@ class Halfway(Relay):
         self._most, self._gone = most, Counter[int]()
 
     def _pass(self, sink: socket.socket, data: bytes) -> None:
-        if sink.getpeername()[1] == self._target and not self.halfway.is_set():
+        if self._is_target(sink) and not self.halfway.is_set():
             self._gone[sink.fileno()] += len(data)
             if self._gone[sink.fileno()] > self._most:
                 self.halfway.set()

@@ -1,14 +1,18 @@
-"""A job whose aggregator is given back while its participants train, as real processes."""
+"""A job whose aggregator is given back while its participants train, as real processes. While it
+is away the control plane is killed, and then a participant's machine that trains."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any, Final
 
 import pytest
 
 from fedspan.cli.api import Api, Wire
-from fedspan.domain.jobs import Job
+from fedspan.domain.jobs import Job, JobState
+from tests.chaos.attacks import killed
 from tests.chaos.federation import SEED, Federation, Watched, federation, watched
 from tests.support.installation import until
 
@@ -27,13 +31,14 @@ def test_a_job_whose_aggregator_is_away_ends_with_the_same_bits(
     monkeypatch.setenv("FEDSPAN_BILLED_SECONDS", "0.1")
     with federation(tmp_path) as here:
         kept, kept_hash, _ = _ended(here, "keep")
-        stopped, stopped_hash, events = _ended(here, "stop")
+        stopped, stopped_hash, events = _ended(here, "stop", _killed_at_rest)
         with Wire(here.home) as wire:
             bill = Api(wire).bill(stopped.id)
         left = here.left()
 
     rests = [one for one in events if one == "BetweenRounds"]
-    assert rests
+    assert len(rests) >= ROUNDS
+    assert "ClientRestarted" in events
     assert stopped.epoch == 1 + len(rests)
     assert stopped.losses == ()
     assert "resting" in stopped.phases
@@ -44,10 +49,26 @@ def test_a_job_whose_aggregator_is_away_ends_with_the_same_bits(
     assert left == []
 
 
-def _ended(here: Federation, between: str) -> tuple[Job, str, list[str]]:
+def _killed_at_rest(here: Federation, seen: Watched) -> None:
+    """The control plane in the first round, a participant's machine in the next."""
+    until(lambda: seen.now().state is JobState.RESTING, "the job rests")
+    here.down()
+    here.up()
+    until(lambda: seen.now().rounds_done >= 1, "a round is done")
+    until(lambda: seen.now().state is JobState.RESTING, "the job rests again")
+    killed("client-seoul")(here, Random(SEED))
+
+
+def _left_alone(here: Federation, seen: Watched) -> None: ...
+
+
+def _ended(
+    here: Federation, between: str, meanwhile: Callable[[Federation, Watched], None] = _left_alone
+) -> tuple[Job, str, list[str]]:
     """A job, the hash of its model, and the codes of its events."""
     job = here.submit(ROUNDS, **LONG, seed=SEED, aggregator={"between_rounds": between})
     with watched(here, job) as seen:
+        meanwhile(here, seen)
         until(lambda: seen.now().ended, f"the job with {between} has ended")
         ended = seen.now()
         assert ended.outcome is not None
