@@ -17,7 +17,7 @@ def report_site(app: App, report: SiteReport) -> SiteManifest:
     if app.sites.find(report.site) is None:
         raise NotFound(f"no site {report.site!r}")
     _remember(app, report)
-    if report.job is not None and report.training is None:
+    if report.job is not None:
         _wake(app, report.job)
     if report.measured is not None:
         hear(app, report.site, report.measured)
@@ -41,7 +41,7 @@ def site_manifest(app: App, site: str, machine: str) -> SiteManifest:
 
 
 def _wake(app: App, job_id: str) -> None:
-    """The job's aggregator is needed once nobody trains any more."""
+    """The job's aggregator may be needed before its time."""
     found = app.jobs.find(job_id)
     if found is not None and found.value.state is JobState.RESTING:
         waits.settle(app, found.value)

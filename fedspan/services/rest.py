@@ -25,6 +25,16 @@ def finishing(job: Job) -> bool:
     return rests(job) and job.outcome is None and not job.cancel_requested and not job.ended
 
 
+def over(app: App, job: Job) -> bool:
+    """Whether nobody trains any more, or somebody who should have has fallen silent: its machine
+    may have died, and has to begin again while the others still train."""
+    asked = (n for n, one in job.progress.participants.items() if one.status is Status.TRAINING)
+    now, limit = app.now(), app.settings.lost_seconds
+    agents = [agent_of(app, job, name) for name in asked]
+    silent = any(one is None or lost(one, now, limit) for one in agents)
+    return silent or not busy(app, job)
+
+
 def busy(app: App, job: Job) -> dict[str, Agent]:
     """Participants that train for the job, by their machines' latest word."""
     agents = (agent_of(app, job, name) for name in job.spec.participants)

@@ -40,7 +40,7 @@ def await_trained(app: App, job_id: str, token: str) -> dict[str, object]:
 
 
 def await_rested(app: App, job_id: str, token: str) -> dict[str, object]:
-    """Wait until nobody trains any more. That the time is up is for the state machine to say."""
+    """Wait until the aggregator is needed. That its time is up is for the state machine to say."""
     job = app.jobs.get(job_id).value
     _wait(app, job, Until.RESTED, token)
     settle(app, app.jobs.get(job_id).value)
@@ -91,7 +91,7 @@ def _reached(app: App, job: Job, wait: Wait) -> bool:
         case Until.TRAINED:
             return job.rounds_done >= job.spec.rounds or past(job, JobState.TRAINING)
         case Until.RESTED:
-            return past(job, JobState.RESTING) or not rest.busy(app, job)
+            return past(job, JobState.RESTING) or rest.over(app, job)
 
 
 def _wait(app: App, job: Job, until: Until, token: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -540,8 +540,8 @@ SITES = ("seoul", "busan", "daejeon")
 LONG = 100.0
 
 
-def sites_say(app: App, job: str, training: Training | None) -> None:
-    for site in SITES:
+def sites_say(app: App, job: str, training: Training | None, sites: Iterable[str] = SITES) -> None:
+    for site in sites:
         machine = f"{job}-client-{site}"
         known = app.agents.find(machine, site)
         said = site_says(job, site, known.value.seq + 1 if known else 1, training=training)
@@ -603,6 +603,18 @@ def test_a_rest_is_over_as_soon_as_nobody_trains(running: Running) -> None:
     job = resting(running)
     until(lambda: waited_for(app, job) is Until.RESTED, "the rest is waited out")
     sites_say(app, job, None)
+
+    assert goes_on(app, job).state is JobState.SUCCEEDED
+
+
+def test_a_rest_is_over_when_somebody_who_trained_falls_silent(running: Running) -> None:
+    """Its machine has died, or may have: it is started again, beside those that still train."""
+    app = running.app
+    job = resting(running)
+    until(lambda: waited_for(app, job) is Until.RESTED, "the rest is waited out")
+    _, *living = SITES
+    running.world.clock.tick(app.settings.lost_seconds + 1)
+    sites_say(app, job, Training(round=2, seconds=1), living)
 
     assert goes_on(app, job).state is JobState.SUCCEEDED
 
