@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from random import Random
 from typing import Final
 
@@ -38,8 +39,6 @@ MOST_TIMES: Final = 5
 
 GONE: Final = frozenset({ErrorCode.NODE_UNAVAILABLE, ErrorCode.MESSAGE_UNAVAILABLE})
 """The node, or the rest of what it was sending when it died."""
-
-STALLED: Final = "its node went away while it sent its reply"
 
 Watch = Callable[[], AggregatorManifest]
 """What the control plane wants now; raises `SpotNotice` when there is no time left for it."""
@@ -142,7 +141,8 @@ def exchange(
     pause = POLL_SECONDS[0]
     while pending or absent:
         started = time.monotonic()
-        for arrival in _arrivals(pulls, pending, list(pending)):
+        looked = _arrivals(pulls, pending, list(pending))
+        for arrival in chain(looked, _stalled(pulls, pending, absent)):
             if not absent.took(arrival):
                 yield arrival
                 pause = POLL_SECONDS[0]
@@ -153,11 +153,6 @@ def exchange(
             last = _arrivals(pulls, pending, pulls.finish(LAST_SECONDS))
             yield from (one for one in last if not one.gone)
             raise
-        senders = {identity: absent.asked_at(pending[identity]) for identity in pulls}
-        for identity in pulls.stalled(senders):
-            arrival = Arrival(pending.pop(identity), None, STALLED, gone=True)
-            if not absent.took(arrival):
-                yield arrival
         pending |= absent.asked_again(end - time.monotonic())
         yield from absent.given_up(manifest.returning)
         waited, now = {*pending.values(), *absent}, time.monotonic()
@@ -303,6 +298,14 @@ def _arrivals(
                 gone = message.has_error() and message.error.code in GONE
                 yield Arrival(pending.pop(identity), message, gone=gone)
                 del message
+
+
+def _stalled(pulls: Pulls, pending: dict[str, str], absent: Absent) -> Iterator[Arrival]:
+    """Of those whose replies will never be whole, which are `pending` no more."""
+    senders = {identity: absent.asked_at(pending[identity]) for identity in pulls}
+    for identity in pulls.stalled(senders):
+        why = "its node went away while it sent its reply"
+        yield Arrival(pending.pop(identity), None, why, gone=True)
 
 
 def _push(
