@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
@@ -14,9 +15,16 @@ from fedspan.domain.credentials import AwsSecret
 from fedspan.domain.machines import Machine, MachineSpec, MachineState, Offer, Role
 from fedspan.domain.spec import Need
 from fedspan.errors import CloudUnavailable, ProviderError
-from fedspan.providers.aws import marks
+from fedspan.providers.aws import marks, zones
 from fedspan.providers.aws.clients import Clients
-from fedspan.providers.aws.errors import LACKING, code_of, removing, tolerating, translated
+from fedspan.providers.aws.errors import (
+    LACKING,
+    code_of,
+    of_zone,
+    removing,
+    tolerating,
+    translated,
+)
 from fedspan.providers.aws.launching import PUBLIC_ADDRESS, image_of, label, request, rules, token
 from fedspan.providers.base import Capabilities, Surroundings
 from fedspan.providers.user_data import cloud_config, noticed
@@ -94,17 +102,15 @@ class AwsProvider:
             alive = [one for one in found if _is_there(one)]
             if alive:
                 return self._machine(region, alive[0])
-            group = self._firewall(ec2, job, spec)
-            wanted = request(
+            asked = partial(
+                request,
                 spec,
                 image,
                 marks.marks(self._around.owner, job, spec),
-                group=group,
-                key_pair=self._key_pair(ec2, job, spec),
                 user_data=document,
                 instance_profile=self._profile,
             )
-            made = self._run(ec2, spec.key, wanted, [one["InstanceId"] for one in found])
+            made = self._made(ec2, job, spec, asked, [one["InstanceId"] for one in found])
         return self._machine(region, made)
 
     def machines(self, job: str | None = None) -> Sequence[Machine]:
@@ -182,6 +188,7 @@ class AwsProvider:
             marks.read(instance),
             STATES[instance["State"]["Name"]],
             instance["LaunchTime"],
+            _zone(instance),
         )
 
     def _leftover(
@@ -197,6 +204,7 @@ class AwsProvider:
             marks.read(group),
             MachineState.STOPPED,
             shown["LaunchTime"],
+            _zone(shown),
         )
         if ended is None and self._around.now() - left.launched < YOUNG:
             return left.model_copy(update={"state": MachineState.PENDING})
@@ -226,14 +234,54 @@ class AwsProvider:
         found = ec2.describe_key_pairs(Filters=marks.filters(self._around.owner, key=key))
         return list(found["KeyPairs"])
 
-    def _firewall(self, ec2: Any, job: str, spec: MachineSpec) -> str:
-        """The id of the machine's group, made where it is not there, with its rules."""
-        found = self._groups(ec2, key=spec.key)
+    def _made(
+        self,
+        ec2: Any,
+        job: str,
+        spec: MachineSpec,
+        asked: Callable[..., dict[str, Any]],
+        ended: list[str],
+    ) -> dict[str, Any]:
+        """The instance, in the first zone that has one. A key has one group at a time, which tells
+        the zone: where there is one, an earlier launch may have made the instance there unheard, so
+        that this zone is asked first. Only one that refused loses its group, which EC2 does not
+        delete from under an instance, and only then the next is made, by the same name."""
+        groups, begun = self._groups(ec2, key=spec.key)[:1], self._around.now()
+        left = [marks.read(one).get(marks.ZONE, "") for one in groups]  # without one, EC2 chooses
+        if left != [""]:
+            left += [one for one in zones.in_order(ec2, job, spec) if one not in left]
+        left = left or [""]
+        refused: dict[str, ClientError] = {}
+        while left and (not refused or self._around.now() - begun < zones.LONGEST):
+            zone = left.pop(0)
+            group = self._firewall(ec2, job, spec, zone, groups)
+            wanted = asked(zone=zone, group=group, key_pair=self._key_pair(ec2, job, spec))
+            try:
+                return self._run(ec2, spec.key, zone, wanted, ended)
+            except ClientError as exc:
+                if not zone or of_zone(exc) is None:
+                    raise
+                refused[zone] = exc
+            self._remove_rest(ec2, spec.key)
+            groups = []
+        raise zones.none_left(spec, refused, left)
+
+    def _firewall(
+        self,
+        ec2: Any,
+        job: str,
+        spec: MachineSpec,
+        zone: str,
+        found: Sequence[Mapping[str, Any]],
+    ) -> str:
+        """The id of the machine's group, made where none was `found`, with its rules."""
         if found:
             group = str(found[0]["GroupId"])
         else:
             values = marks.marks(self._around.owner, job, spec)
             values[marks.MADE] = self._around.now().isoformat()
+            if zone:
+                values[marks.ZONE] = zone
             made = ec2.create_security_group(
                 GroupName=label(self._around.owner, spec.key),
                 Description=f"Fedspan machine {spec.key}",
@@ -271,13 +319,13 @@ class AwsProvider:
         return name
 
     def _run(
-        self, ec2: Any, key: str, wanted: Mapping[str, Any], ended: list[str]
+        self, ec2: Any, key: str, zone: str, wanted: Mapping[str, Any], ended: list[str]
     ) -> dict[str, Any]:
         """The instance of `key`. `ended` are those it had; EC2 may know of one more, for it
         forgets a token later than it stops showing the instance."""
         ended = list(ended)
         for _ in range(MOST_ENDED):
-            sign = token(self._around.owner, key, ended)
+            sign = token(self._around.owner, key, ended, zone)
             made: dict[str, Any] = ec2.run_instances(**wanted, ClientToken=sign)["Instances"][0]
             if _is_there(made):
                 return made
@@ -301,6 +349,10 @@ class AwsProvider:
 
 def _is_there(instance: Mapping[str, Any]) -> bool:
     return instance["State"]["Name"] in STATES
+
+
+def _zone(instance: Mapping[str, Any]) -> str:
+    return str(instance.get("Placement", {}).get("AvailabilityZone", ""))
 
 
 def _together(
