@@ -85,10 +85,11 @@ def worth_trying(job: Job, offers: Sequence[Offer], now: datetime) -> list[Offer
 
 def set_aside(losses: Iterable[Loss], offer: Offer, now: datetime) -> bool:
     """Whether a loss of the last `SET_ASIDE_SECONDS` speaks against `offer`: against its spot or
-    on-demand pool, and against its region or its cloud where these refused. A pool that lost one
-    zone has others; one that lost two is set aside whole."""
+    on-demand pool, and against its region or its cloud where these refused. A pool that lost a
+    machine in a zone has other zones; one that lost two is set aside whole. Where both were in one
+    zone, no other had a machine, or the cloud does not let us choose."""
     against = [one for one in _lately(losses, now) if _speaks_against(one, offer)]
-    return any(not one.zone for one in against) or len({one.zone for one in against}) > 1
+    return any(not one.zone for one in against) or len(against) > 1
 
 
 def zones_to_avoid(losses: Iterable[Loss], offer: Offer, now: datetime) -> tuple[str, ...]:

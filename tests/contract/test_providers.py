@@ -15,13 +15,23 @@ from fedspan.errors import NoCapacity
 from fedspan.providers.base import Provider
 from fedspan.providers.local import MARK, LocalProvider
 from fedspan.providers.memory import MemoryProvider
-from tests.contract.clouds import NOW, PROVIDERS, local_provider
+from tests.contract.clouds import NOW, PROVIDERS, aws, gcp, local_provider, remote_gcp
 
 NEED = Need(vcpus=1, memory_mib=64)
 
 
 @pytest.fixture(params=PROVIDERS, ids=lambda f: f.__name__)
 def provider(request: pytest.FixtureRequest) -> Iterator[Provider]:
+    yield from request.param(request)
+
+
+def in_zones(request: pytest.FixtureRequest) -> Iterator[Provider]:
+    yield MemoryProvider(lambda: NOW, zones=("nowhere-1a", "nowhere-1b"))
+
+
+@pytest.fixture(params=[in_zones, remote_gcp, aws, gcp], ids=lambda f: f.__name__)
+def zonal(request: pytest.FixtureRequest) -> Iterator[Provider]:
+    """One that tells the zone of its machines, and heeds those to avoid."""
     yield from request.param(request)
 
 
@@ -130,6 +140,22 @@ def test_one_key_never_makes_two_machines(provider: Provider) -> None:
     assert first.id == second.id
     assert first == second.model_copy(update={"state": first.state})
     assert len(provider.machines()) == 1
+
+
+def test_a_zone_is_told_and_one_to_avoid_is_left_for_another_of_its_region(
+    zonal: Provider,
+) -> None:
+    told = [""]
+    for _ in range(3):
+        spec = machine_spec(zonal).model_copy(update={"avoid_zones": (told[-1],)})
+        made = zonal.launch("job-1", spec)
+        again = zonal.launch("job-1", spec)
+        [listed] = zonal.machines()
+        gone(zonal, made)
+        told.append(made.zone)
+
+        assert made.zone.startswith(spec.offer.region)
+        assert made.zone == again.zone == listed.zone != told[-2]
 
 
 def test_machines_are_listed_by_job(provider: Provider) -> None:

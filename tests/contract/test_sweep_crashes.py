@@ -150,7 +150,9 @@ def wanted(provider: Provider, key: str) -> MachineSpec:
     where = min(one.region for one in offers)
     offer = cheapest([one for one in offers if one.region == where], NEED)
     port = 8443 if role is Role.AGGREGATOR else 0
-    return MachineSpec(key=key, role=role, epoch=1, offer=offer, port=port)
+    # As AWS and Google name them; the launch of the other key leaves the zone to the cloud.
+    avoid = (f"{where}a", f"{where}-a") if key == "a" else ()
+    return MachineSpec(key=key, role=role, epoch=1, offer=offer, port=port, avoid_zones=avoid)
 
 
 def swept(cloud: Cloud, folder: Path) -> Sequence[Machine]:

@@ -171,6 +171,7 @@ def test_a_zone_is_left_out_for_a_while_in_its_region_alone() -> None:
     later = START + timedelta(seconds=SET_ASIDE_SECONDS)
 
     assert not recovery.set_aside(losses, offer(), START)
+    assert recovery.set_aside([lost, lost], offer(), START)
     assert recovery.zones_to_avoid(losses, offer(machine_type="m2"), START) == ("r1-a",)
     assert recovery.zones_to_avoid(losses, FAR, START) == ()
     assert recovery.zones_to_avoid(losses, offer(), later) == ()

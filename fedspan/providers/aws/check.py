@@ -148,6 +148,7 @@ class _Check:
         arguments = {
             # Organisations also close the region where it was asked first.
             **({} if home == HOME else {"DescribeRegions": {}}),
+            "DescribeAvailabilityZones": {},
             "DescribeInstances": {},
             "DescribeSecurityGroups": {},
             "DescribeKeyPairs": {},

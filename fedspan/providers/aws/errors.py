@@ -47,6 +47,7 @@ CODES: Final[Mapping[str, type[ProviderError]]] = {
     "VolumeLimitExceeded": QuotaReached,
     "InsufficientFreeAddressesInSubnet": QuotaReached,
     "Unsupported": NotOffered,  # the type, in the zones there are
+    "VolumeTypeNotAvailableInZone": NotOffered,
     "InvalidInstanceType": NotOffered,
     "InvalidAMIID.NotFound": NotOffered,
     "InvalidAMIID.Unavailable": NotOffered,
@@ -111,6 +112,12 @@ HINTS: Final[Mapping[str, str]] = {
 LACKING: Final = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"})
 """What AWS says where a permission lacks."""
 
+_ZONAL: Final = frozenset(
+    {"Unsupported", "VolumeTypeNotAvailableInZone", "InsufficientFreeAddressesInSubnet"}
+)
+_NO_SUBNET: Final = "No default subnet for availability zone"
+"""Its code, InvalidInput, is that of much else."""
+
 _STRANGE: Final = "the answer is not one of AWS's: is there a proxy in between?"
 _ASIDES: Final = (
     " Encoded authorization failure message",
@@ -135,6 +142,14 @@ def kind_of(exc: ClientError) -> type[ProviderError]:
     response: Mapping[str, Any] = exc.response
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return CODES.get(code_of(exc), CloudUnavailable if status >= 500 else ProviderError)
+
+
+def of_zone(exc: ClientError) -> type[ProviderError] | None:
+    """What the refusal of a launch in a zone means; None where another zone would say the same."""
+    kind = kind_of(exc)
+    if kind is NoCapacity or code_of(exc) in _ZONAL:
+        return kind
+    return NotOffered if said_by(exc).startswith(_NO_SUBNET) else None
 
 
 @contextmanager

@@ -49,10 +49,11 @@ def label(owner: str, key: str) -> str:
     return f"fedspan-{owner}-{key}"
 
 
-def token(owner: str, key: str, ended: Iterable[str]) -> str:
-    """By which EC2 knows a repeat: 64 characters, of the key and its instances that have `ended`.
-    With the key alone, EC2 would go on answering with an instance that ended, for a day."""
-    words = json.dumps([owner, key, *sorted(ended)])
+def token(owner: str, key: str, ended: Iterable[str], zone: str = "") -> str:
+    """By which EC2 knows a repeat: 64 characters, of the key, its instances that have `ended`, and
+    the zone where one is named: what asks for something else has another token. With the key
+    alone, EC2 would go on answering with an instance that ended, for a day."""
+    words = json.dumps([owner, key, *sorted(ended), *([zone] if zone else [])])
     return hashlib.sha256(words.encode()).hexdigest()
 
 
@@ -74,13 +75,15 @@ def request(
     image: str,
     marks: Mapping[str, str],
     *,
+    zone: str = "",
     group: str = "",
     key_pair: str = "",
     user_data: str = "",
     instance_profile: str = "",
 ) -> dict[str, Any]:
     """The arguments of RunInstances, all but its token. EC2 itself looks up the parameter `image`,
-    so that a repeat is the same request even on the day of a new one."""
+    so that a repeat is the same request even on the day of a new one. A `zone` has one subnet of
+    the default VPC, which is taken."""
     interface: dict[str, Any] = {
         "DeviceIndex": 0,
         "AssociatePublicIpAddress": True,
@@ -104,6 +107,8 @@ def request(
     if spec.offer.spot:
         kinds.append("spot-instances-request")
         wanted["InstanceMarketOptions"] = _spot()
+    if zone:
+        wanted["Placement"] = {"AvailabilityZone": zone}
     if key_pair:
         wanted["KeyName"] = key_pair
     if instance_profile:

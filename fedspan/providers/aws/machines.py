@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
@@ -14,10 +15,11 @@ from fedspan.domain.credentials import AwsSecret
 from fedspan.domain.machines import Machine, MachineSpec, MachineState, Offer, Role
 from fedspan.domain.spec import Need
 from fedspan.errors import CloudUnavailable, ProviderError
-from fedspan.providers.aws import marks
+from fedspan.providers.aws import marks, zones
+from fedspan.providers.aws.belongings import Belongings
 from fedspan.providers.aws.clients import Clients
-from fedspan.providers.aws.errors import LACKING, code_of, removing, tolerating, translated
-from fedspan.providers.aws.launching import PUBLIC_ADDRESS, image_of, label, request, rules, token
+from fedspan.providers.aws.errors import of_zone, removing, translated
+from fedspan.providers.aws.launching import PUBLIC_ADDRESS, image_of, request, token
 from fedspan.providers.base import Capabilities, Surroundings
 from fedspan.providers.user_data import cloud_config, noticed
 
@@ -94,17 +96,15 @@ class AwsProvider:
             alive = [one for one in found if _is_there(one)]
             if alive:
                 return self._machine(region, alive[0])
-            group = self._firewall(ec2, job, spec)
-            wanted = request(
+            asked = partial(
+                request,
                 spec,
                 image,
                 marks.marks(self._around.owner, job, spec),
-                group=group,
-                key_pair=self._key_pair(ec2, job, spec),
                 user_data=document,
                 instance_profile=self._profile,
             )
-            made = self._run(ec2, spec.key, wanted, [one["InstanceId"] for one in found])
+            made = self._made(ec2, job, spec, asked, [one["InstanceId"] for one in found])
         return self._machine(region, made)
 
     def machines(self, job: str | None = None) -> Sequence[Machine]:
@@ -136,7 +136,7 @@ class AwsProvider:
             ec2 = self._clients.of("ec2", machine.offer.region)
             alive = self._alive(ec2, machine)
             if not alive:
-                self._remove_rest(ec2, machine.key)
+                Belongings(ec2, self._around).remove(machine.key)
             # A leftover group stands for the instance that is shown by now.
             meant = {machine.id} if machine.id.startswith("i-") else {*alive}
             meant &= {*alive}
@@ -163,7 +163,7 @@ class AwsProvider:
         with translated(f"list machines in {region}"):
             ec2 = self._clients.of("ec2", region)
             # Groups first: the instance of one that is made in between is then seen.
-            groups = self._groups(ec2, job=job)
+            groups = Belongings(ec2, self._around).groups(job=job)
             instances = self._instances(ec2, job=job)
         shown = [self._machine(region, one) for one in instances if _is_there(one)]
         held = {one.key for one in shown}
@@ -182,6 +182,7 @@ class AwsProvider:
             marks.read(instance),
             STATES[instance["State"]["Name"]],
             instance["LaunchTime"],
+            _zone(instance),
         )
 
     def _leftover(
@@ -197,6 +198,7 @@ class AwsProvider:
             marks.read(group),
             MachineState.STOPPED,
             shown["LaunchTime"],
+            _zone(shown),
         )
         if ended is None and self._around.now() - left.launched < YOUNG:
             return left.model_copy(update={"state": MachineState.PENDING})
@@ -216,68 +218,47 @@ class AwsProvider:
         found = self._instances(ec2, key=machine.key)
         return [one["InstanceId"] for one in found if _is_there(one)]
 
-    def _groups(self, ec2: Any, **which: str | None) -> list[dict[str, Any]]:
-        pages = ec2.get_paginator("describe_security_groups").paginate(
-            Filters=marks.filters(self._around.owner, **which)
-        )
-        return [one for page in pages for one in page["SecurityGroups"]]
-
-    def _key_pairs(self, ec2: Any, key: str) -> list[dict[str, Any]]:
-        found = ec2.describe_key_pairs(Filters=marks.filters(self._around.owner, key=key))
-        return list(found["KeyPairs"])
-
-    def _firewall(self, ec2: Any, job: str, spec: MachineSpec) -> str:
-        """The id of the machine's group, made where it is not there, with its rules."""
-        found = self._groups(ec2, key=spec.key)
-        if found:
-            group = str(found[0]["GroupId"])
-        else:
-            values = marks.marks(self._around.owner, job, spec)
-            values[marks.MADE] = self._around.now().isoformat()
-            made = ec2.create_security_group(
-                GroupName=label(self._around.owner, spec.key),
-                Description=f"Fedspan machine {spec.key}",
-                TagSpecifications=marks.tagged(["security-group"], values),
-            )
-            group = str(made["GroupId"])
-        self._open(ec2, group, spec)
-        return group
-
-    def _open(self, ec2: Any, group: str, spec: MachineSpec) -> None:
-        allowed = rules(spec)
-        if not allowed:
-            return
-        try:
-            with tolerating("InvalidPermission.Duplicate"):
-                ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=allowed)
-        except ClientError as exc:
-            if code_of(exc) not in LACKING or self._groups(ec2, key=spec.key):
-                raise
-            raise CloudUnavailable(
-                f"aws launch {spec.key}: its firewall {group} is not shown yet; try again"
-            ) from exc
-
-    def _key_pair(self, ec2: Any, job: str, spec: MachineSpec) -> str:
-        if not self._around.ssh_key:
-            return ""
-        name = label(self._around.owner, spec.key)
-        values = marks.marks(self._around.owner, job, spec)
-        with tolerating("InvalidKeyPair.Duplicate"):
-            ec2.import_key_pair(
-                KeyName=name,
-                PublicKeyMaterial=self._around.ssh_key.encode(),
-                TagSpecifications=marks.tagged(["key-pair"], values),
-            )
-        return name
+    def _made(
+        self,
+        ec2: Any,
+        job: str,
+        spec: MachineSpec,
+        asked: Callable[..., dict[str, Any]],
+        ended: list[str],
+    ) -> dict[str, Any]:
+        """The instance, in the first zone that has one. A key has one group at a time, which tells
+        the zone: where there is one, an earlier launch may have made the instance there unheard, so
+        that this zone is asked first. Only one that refused loses its group, which EC2 does not
+        delete from under an instance, and only then the next is made, by the same name."""
+        belongings, begun = Belongings(ec2, self._around), self._around.now()
+        groups = belongings.groups(key=spec.key)[:1]
+        left = [marks.read(one).get(marks.ZONE, "") for one in groups]  # without one, EC2 chooses
+        if left != [""]:
+            left += [one for one in zones.in_order(ec2, job, spec) if one not in left]
+        left = left or [""]
+        refused: dict[str, ClientError] = {}
+        while left and (not refused or self._around.now() - begun < zones.LONGEST):
+            zone = left.pop(0)
+            group = belongings.firewall(job, spec, zone, groups)
+            wanted = asked(zone=zone, group=group, key_pair=belongings.key_pair(job, spec))
+            try:
+                return self._run(ec2, spec.key, zone, wanted, ended)
+            except ClientError as exc:
+                if not zone or of_zone(exc) is None:
+                    raise
+                refused[zone] = exc
+            belongings.remove(spec.key)
+            groups = []
+        raise zones.none_left(spec, refused, left)
 
     def _run(
-        self, ec2: Any, key: str, wanted: Mapping[str, Any], ended: list[str]
+        self, ec2: Any, key: str, zone: str, wanted: Mapping[str, Any], ended: list[str]
     ) -> dict[str, Any]:
         """The instance of `key`. `ended` are those it had; EC2 may know of one more, for it
         forgets a token later than it stops showing the instance."""
         ended = list(ended)
         for _ in range(MOST_ENDED):
-            sign = token(self._around.owner, key, ended)
+            sign = token(self._around.owner, key, ended, zone)
             made: dict[str, Any] = ec2.run_instances(**wanted, ClientToken=sign)["Instances"][0]
             if _is_there(made):
                 return made
@@ -286,21 +267,13 @@ class AwsProvider:
             f"aws launch {key}: EC2 answers with instances that ended; try again"
         )
 
-    def _remove_rest(self, ec2: Any, key: str) -> None:
-        """The group goes last, since it is what shows that something is left."""
-        for pair in self._key_pairs(ec2, key):
-            with removing(lambda: self._key_pairs(ec2, key), "InvalidKeyPair.NotFound"):
-                ec2.delete_key_pair(KeyName=pair["KeyName"])
-        # An interface holds the group a moment longer than EC2 shows its instance, and an instance
-        # holds it already while it is not shown yet: the next call removes it.
-        held = ("InvalidGroup.NotFound", "DependencyViolation")
-        for group in self._groups(ec2, key=key):
-            with removing(lambda: self._groups(ec2, key=key), *held):
-                ec2.delete_security_group(GroupId=group["GroupId"])
-
 
 def _is_there(instance: Mapping[str, Any]) -> bool:
     return instance["State"]["Name"] in STATES
+
+
+def _zone(instance: Mapping[str, Any]) -> str:
+    return str(instance.get("Placement", {}).get("AvailabilityZone", ""))
 
 
 def _together(

@@ -19,6 +19,8 @@ OFFER: Final = "fedspan:offer"
 MADE: Final = "fedspan:made"
 """When. Not on instances, which know it themselves: a repeat must ask for the very same instance,
 or EC2 does not take it for a repeat."""
+ZONE: Final = "fedspan:zone"
+"""Of a security group: the zone that its instance was asked for in, where one was named."""
 
 Tags = list[dict[str, str]]
 
@@ -61,6 +63,7 @@ def machine(
     values: Mapping[str, str],
     state: MachineState,
     launched: datetime | None,
+    zone: str = "",
 ) -> Machine:
     """`launched` is as the tags have it, where EC2 itself does not say.
 
@@ -80,6 +83,7 @@ def machine(
                 "offer": Offer.model_validate(offer),
                 "state": state,
                 "launched": launched.astimezone(UTC),
+                "zone": zone,
             }
         )
     except (KeyError, TypeError, ValueError) as exc:

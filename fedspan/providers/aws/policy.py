@@ -13,6 +13,7 @@ from fedspan.providers.aws.marks import OWNER
 
 PURPOSES: Final[Mapping[str, str]] = {
     "ec2:DescribeRegions": "know where machines may be",
+    "ec2:DescribeAvailabilityZones": "leave out a zone that lost a machine",
     "ec2:DescribeInstances": "see machines",
     "ec2:DescribeSecurityGroups": "see their firewalls",
     "ec2:DescribeKeyPairs": "see SSH keys put on machines",
@@ -59,7 +60,7 @@ def policy(owner: str = "fedspan", role: str = "") -> Policy:
 
 def _looking() -> Iterable[Policy]:
     # EC2 knows no resources for these: all or nothing.
-    things = ["Regions", "Instances", "SecurityGroups", "KeyPairs"]
+    things = ["Regions", "AvailabilityZones", "Instances", "SecurityGroups", "KeyPairs"]
     yield _allow("See", [f"Describe{one}" for one in things], ["*"])
 
 
