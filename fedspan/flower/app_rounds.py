@@ -93,7 +93,7 @@ class Step:
         replies = grid.send_and_receive(messages, timeout=timeout)
         arrays, metrics = self.strategy.aggregate_train(self.number, replies)
         if arrays is not None:
-            held.result.arrays = held.arrays = arrays
+            held.result.arrays = held.arrays = app_state.as_kept(arrays)
         return metrics
 
     def _evaluate(self, number: int, timeout: float) -> MetricRecord | None:
