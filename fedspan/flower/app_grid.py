@@ -2,13 +2,15 @@
 
 Node ids are drawn anew for each incarnation of an aggregator, and replies come as they come. An
 app's strategy samples the one and sums the other, so both are put in the order of the
-participants' names. Waiting has the limits that the job's spec sets; Flower's has none.
+participants' names. Waiting has the limits that the job's spec sets; Flower's has none. Whose
+reply an earlier incarnation kept is not asked again (`fedspan.flower.app_replies`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import inf
 from typing import Any
 
@@ -18,6 +20,7 @@ from flwr.supercore.run import Run
 
 from fedspan.domain.rounds import Participation, Status
 from fedspan.errors import ParticipantsMissing, TrainingFailed
+from fedspan.flower.app_replies import Replies, question_of
 from fedspan.flower.grid import Arrival, exchange
 from fedspan.flower.rounds import Setting
 from fedspan.flower.wire import reason
@@ -27,11 +30,12 @@ TRAIN = "train"
 
 class AppGrid(Grid):
     """Over the grid of `setting`. `used` says whether an app has sent messages outside of a
-    round, where nothing is kept of what comes back."""
+    round, where nothing is kept of what comes back; `kept` has the replies of a round."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Setting, kept: Replies) -> None:
         self.used = False
         self.weighted_by = ""
+        self.kept = kept
         self._setting = setting
         self._number = 0
         self._asked = 0.0
@@ -39,6 +43,7 @@ class AppGrid(Grid):
     def open_phase(self, number: int, weighted_by: str) -> None:
         """Round `number` is about to ask for nodes; 0 is outside of any."""
         self._number, self.weighted_by, self._asked = number, weighted_by, time.monotonic()
+        self.kept.open(number)
 
     def get_node_ids(self) -> Iterable[int]:
         """Those of the quorum at least, in the order of their participants' names.
@@ -62,6 +67,7 @@ class AppGrid(Grid):
 
         Raises:
             ParticipantsMissing, TrainingFailed, JobCancelled
+            SpotNotice, BetweenRounds: what came until then is in `kept`.
         """
         self.used |= not self._number
         names = self._setting.folder.nodes()
@@ -75,15 +81,36 @@ class AppGrid(Grid):
         training = ordered[0].metadata.message_type.startswith(TRAIN)
         asked = {names[one.metadata.dst_node_id] for one in ordered}
         self._open(asked, training)
-        seconds = min(self._setting.manifest.spec.limits.round, timeout or inf)
-        began, replies = time.monotonic(), []
-        one = self._setting
-        for arrival in exchange(one.grid, ordered, names, seconds, one.watch, one.folder):
-            self._mark(arrival, training, time.monotonic() - began)
+        limit, replies = min(self._setting.manifest.spec.limits.round, timeout or inf), []
+        for arrival, seconds in self._arrivals(ordered, names, limit):
+            self._mark(arrival, training, seconds)
             if arrival.message is not None:
                 replies.append((arrival.participant, arrival.message))
         self._require(asked, replies, training)
         return [message for _, message in sorted(replies, key=lambda one: one[0])]
+
+    def _arrivals(
+        self, messages: Sequence[Message], names: Mapping[int, str], limit: float
+    ) -> Iterator[tuple[Arrival, float]]:
+        """The replies that were kept, then those that come; with the seconds each took."""
+        people, due = [names[one.metadata.dst_node_id] for one in messages], []
+        # Of who is asked several things at once nobody can tell which a reply is to.
+        once = {name for name, times in Counter(people).items() if times == 1 and self._number}
+        for name, message in zip(people, messages, strict=True):
+            found = self.kept.take(name, message) if name in once else None
+            if found is None:
+                due.append(message)
+            else:
+                yield Arrival(name, found[0]), found[1]
+        if not due:
+            return
+        asked = {names[one.metadata.dst_node_id]: question_of(one) for one in due}
+        one, began = self._setting, time.monotonic()
+        for arrival in exchange(one.grid, due, names, limit, one.watch, one.folder):
+            seconds, name, reply = time.monotonic() - began, arrival.participant, arrival.message
+            if name in once and reply is not None and reply.has_content():
+                self.kept.add(name, asked[name], reply.content, seconds)
+            yield arrival, seconds
 
     def _open(self, asked: set[str], training: bool) -> None:
         board, spec = self._setting.board, self._setting.manifest.spec

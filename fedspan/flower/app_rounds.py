@@ -13,7 +13,7 @@ from flwr.serverapp.strategy import Result, Strategy
 
 from fedspan.domain.rounds import AppRound, Checkpoint, Number, Round
 from fedspan.flower import app_state
-from fedspan.flower.server import versions
+from fedspan.flower.server import LEAVES, versions
 
 if TYPE_CHECKING:
     from fedspan.flower.app_server import Run
@@ -57,8 +57,12 @@ class Step:
         manifest, board = self.job.setting.manifest, self.job.setting.board
         board.open_round(number, manifest.spec.participants)
         self.job.seed(number)
-        trained = self._train(number, timeout)
-        evaluated = self._evaluate(number, timeout)
+        try:
+            trained = self._train(number, timeout)
+            evaluated = self._evaluate(number, timeout)
+        except LEAVES:
+            self.job.grid.kept.keep()
+            raise
         served = evaluate(self.number, self.held.arrays) if evaluate is not None else None
         self.job.grid.open_phase(0, "")
         for name, said in zip(RESULTS, (trained, evaluated, served), strict=True):
@@ -93,7 +97,7 @@ class Step:
         replies = grid.send_and_receive(messages, timeout=timeout)
         arrays, metrics = self.strategy.aggregate_train(self.number, replies)
         if arrays is not None:
-            held.result.arrays = held.arrays = arrays
+            held.result.arrays = held.arrays = app_state.as_kept(arrays)
         return metrics
 
     def _evaluate(self, number: int, timeout: float) -> MetricRecord | None:

@@ -28,13 +28,14 @@ from fedspan.domain.reports import Fault, Phase
 from fedspan.domain.rounds import Checkpoint, Round
 from fedspan.domain.seeds import derive
 from fedspan.domain.spec import ROUNDS_KEY
-from fedspan.errors import AggregatorLost, FedspanError, SpotNotice, TrainingFailed
-from fedspan.flower import app_state, checkpoints, rounds
+from fedspan.errors import AggregatorLost, FedspanError, TrainingFailed
+from fedspan.flower import app_state, checkpoints, partials, rounds
 from fedspan.flower.app_grid import AppGrid
+from fedspan.flower.app_replies import Replies
 from fedspan.flower.app_rounds import RESULTS, Evaluate, Held, Step
 from fedspan.flower.board import Board
 from fedspan.flower.files import Desire, WorkFolder
-from fedspan.flower.server import GRACE_SECONDS, patient
+from fedspan.flower.server import GRACE_SECONDS, LEAVES, patient
 from fedspan.objects.base import Objects
 
 
@@ -58,7 +59,7 @@ def serve(
             app(run.grid)
         run.check_end()
         board.end(Phase.DONE)
-    except SpotNotice:
+    except LEAVES:
         board.end(Phase.LEAVING)
     except FedspanError as exc:
         board.end(Phase.FAILED, Fault(code=type(exc).__name__, message=str(exc)))
@@ -73,8 +74,8 @@ class Run:
 
     def __init__(self, setting: rounds.Setting, objects: Objects, grace: float) -> None:
         self.setting, self.objects, self.grace = setting, objects, grace
-        self.grid = AppGrid(setting)
-        self.done = self._before = self._starts = 0
+        self.grid = AppGrid(setting, Replies(setting.manifest, objects))
+        self.done = self._before = self._starts = self._began = 0
         self._parent = ""
         self._found: tuple[checkpoints.Named, dict[str, Any]] | None = None
         self._told: set[str] = set()
@@ -92,6 +93,8 @@ class Run:
         checkpoints.forget(self.objects, job, max(self.done, acknowledged), manifest.epoch)
         for one in checkpoints.records(self.objects, job, acknowledged):
             self.setting.board.close_round(one.round, acknowledged)
+        self._began = self.done
+        self.grid.kept.resume(self.done)
         self._seed("start")
 
     def start(
@@ -170,6 +173,8 @@ class Run:
                 f"round {number} was committed by incarnation {record.round.epoch}"
             )
         self.done, self._parent = number, record.identity
+        if number == self._began + 1:
+            partials.discard(self.objects, job, number)
         return record.round
 
     def seed(self, number: int) -> None:

@@ -27,6 +27,7 @@ from flwr.serverapp.strategy.fedopt import FedOpt
 from numpy.typing import NDArray
 
 from fedspan.errors import Corrupt
+from fedspan.flower.folding import view
 from fedspan.learning.weights import DTYPES
 
 Named = dict[str, NDArray[Any]]
@@ -95,6 +96,12 @@ def attributes(strategy: Strategy, prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def as_kept(record: ArrayRecord) -> ArrayRecord:
+    """With the byte order and layout that a checkpoint's arrays have: what is made of `record` in
+    the next round is then the same bytes, whoever goes on. Raises `ValueError`."""
+    return ArrayRecord({name: _as_kept(one) for name, one in record.items()})
+
+
 def dump(value: Any) -> Named:
     """`value` as arrays. Raises `NotKept`."""
     arrays: Named = {}
@@ -113,6 +120,13 @@ def load(arrays: Named) -> Any:
         return _read(json.loads(arrays[DOCUMENT].tobytes()), arrays)
     except (LookupError, ValueError, TypeError) as exc:
         raise Corrupt(f"the state of a strategy cannot be read: {type(exc).__name__}") from exc
+
+
+def _as_kept(array: Array) -> Array:
+    values = view(array)
+    if values.flags.c_contiguous and values.dtype.isnative:
+        return array
+    return Array(np.require(values, values.dtype.newbyteorder("="), "C"))
 
 
 def _digest(value: Any) -> str | None:

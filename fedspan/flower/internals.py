@@ -36,6 +36,8 @@ PULL: Final = "flwr.supercore.inflatable.inflatable_utils:pull_objects.__kwdefau
 PULL_TREE: Final = (
     "flwr.supercore.inflatable.inflatable_utils:pull_and_inflate_object_from_tree.__kwdefaults__"
 )
+NESTED: Final = "flwr.supercore.inflatable.inflatable_object:get_all_nested_objects"
+INFLATE: Final = "flwr.supercore.inflatable.inflatable_utils:inflate_object_from_contents"
 MIDDLEWARE: Final = "flwr.superlink.main:_get_middleware"
 MIDDLEWARE_PATHS: Final = {
     "ControlAuthenticationMiddleware": "/v1/control/",
@@ -53,7 +55,16 @@ _BOTH: Final = (
     *(SUPEREXEC, SUPEREXEC_LOOP, LAUNCH, LAUNCHED),
     *(TASK_TYPE, ROOTS, PULL, PULL_TREE),
 )
-ON_AGGREGATOR: Final = (*_BOTH, SUPERLINK, SERVER_TASK, SERVER_RUN, MIDDLEWARE, SERVE)
+ON_AGGREGATOR: Final = (
+    *_BOTH,
+    SUPERLINK,
+    SERVER_TASK,
+    SERVER_RUN,
+    NESTED,
+    INFLATE,
+    MIDDLEWARE,
+    SERVE,
+)
 ON_CLIENT: Final = (
     *_BOTH,
     SUPERNODE,

@@ -1,7 +1,8 @@
 """What a machine that is taken back keeps of the round under way, so that nobody trains it twice.
 
 ``jobs/<job>/partial/<n>/<sha256>.safetensors``
-    parts: the sum so far, replies whose turn had not come, or the model all of them made;
+    parts: the sum so far, replies whose turn had not come, or the model all of them made; of an
+    app, each reply;
 ``jobs/<job>/partial/<n>/<epoch>.json``
     what the parts are, with a hash of itself, created last.
 
@@ -18,12 +19,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
 from numpy.typing import NDArray
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError
 
 from fedspan.domain.rounds import Checkpoint, Participation, Status
 from fedspan.domain.values import Message, Name, Sha256
-from fedspan.errors import Conflict, Corrupt, NotFound, StaleEpoch, StoreError
+from fedspan.errors import Conflict, Corrupt, FedspanError, NotFound, StaleEpoch, StoreError
 from fedspan.flower import checkpoints
 from fedspan.flower.folding import Kept
 from fedspan.learning.weights import write_weights
@@ -47,20 +49,32 @@ class Start(Message):
     model: Sha256
 
 
+class Answer(Message):
+    """What a participant of an app replied after `seconds`: the part `reply`, to what has the hash
+    `question`."""
+
+    participant: Name
+    question: Sha256
+    reply: Sha256
+    seconds: NonNegativeFloat
+
+
 class Partial(Message):
     """`order` is that of the sum. `kept` says what the parts are; None: of a training that is
-    over, `MODEL` and `STATE`."""
+    over, `MODEL` and `STATE`. Of an app there are `answers` alone."""
 
     start: Start
     epoch: PositiveInt
-    order: tuple[Name, ...]
-    people: dict[Name, Participation]
+    order: tuple[Name, ...] = ()
+    people: dict[Name, Participation] = Field(default_factory=dict)
     kept: Kept | None = None
+    answers: tuple[Answer, ...] = ()
     files: dict[str, Checkpoint] = Field(default_factory=dict)
 
     @property
     def done(self) -> int:
-        return sum(one.status is Status.DONE for one in self.people.values())
+        replied = sum(one.status is Status.DONE for one in self.people.values())
+        return replied + len(self.answers)
 
     @property
     def worth(self) -> tuple[bool, int]:
@@ -83,21 +97,21 @@ class _Sealed(Message):
 def keep(
     objects: Objects, partial: Partial, parts: Iterable[tuple[str, Mapping[str, NDArray[Any]]]]
 ) -> None:
-    """Store `partial`, which has no files yet, with its parts by name; once an incarnation."""
-    stem = f"{_folder(partial.start.job)}{partial.start.round:06d}"
-    files = {}
-    with tempfile.TemporaryDirectory(prefix="fedspan-") as folder, writing(f"files in {folder}"):
-        for name, tensors in parts:
-            if not tensors:
-                continue
-            path = Path(folder, "part")
-            sha256, size = write_weights(tensors, path)
-            files[name] = Checkpoint(key=f"{stem}/{sha256}.safetensors", sha256=sha256, bytes=size)
-            objects.put(files[name].key, path)
-    whole = partial.model_copy(update={"files": files})
-    sealed = _Sealed(partial=whole, sha256=_seal(whole))
-    with suppress(Conflict):
-        objects.put(f"{stem}/{partial.epoch:06d}.json", sealed.model_dump_json().encode(), new=True)
+    """Store `partial` with its parts by name, beside the files it has; once an incarnation. That
+    this fails costs the round, never the job."""
+    told = {"job": partial.start.job, "round": partial.start.round, "replies": partial.done}
+    try:
+        _put(objects, partial, parts)
+    except FedspanError as exc:
+        structlog.get_logger().warning("partial.lost", **told, why=str(exc))
+    else:
+        structlog.get_logger().info("partial.kept", **told)
+
+
+def ignored(start: Start, why: Exception) -> None:
+    """Tell that what was kept of a round, or a part of it, is as good as none."""
+    told = {"job": start.job, "round": start.round, "why": str(why)}
+    structlog.get_logger().warning("partial.ignored", **told)
 
 
 def find(objects: Objects, start: Start, epoch: int) -> Partial | None:
@@ -128,6 +142,25 @@ def discard(objects: Objects, job: str, last: int) -> None:
             number = key.removeprefix(_folder(job)).partition("/")[0]
             if number.isdigit() and int(number) <= last:
                 objects.delete(key)
+
+
+def _put(
+    objects: Objects, partial: Partial, parts: Iterable[tuple[str, Mapping[str, NDArray[Any]]]]
+) -> None:
+    stem = f"{_folder(partial.start.job)}{partial.start.round:06d}"
+    files = dict(partial.files)
+    with tempfile.TemporaryDirectory(prefix="fedspan-") as folder, writing(f"files in {folder}"):
+        for name, tensors in parts:
+            if not tensors:
+                continue
+            path = Path(folder, "part")
+            sha256, size = write_weights(tensors, path)
+            files[name] = Checkpoint(key=f"{stem}/{sha256}.safetensors", sha256=sha256, bytes=size)
+            objects.put(files[name].key, path)
+    whole = partial.model_copy(update={"files": files})
+    sealed = _Sealed(partial=whole, sha256=_seal(whole))
+    with suppress(Conflict):
+        objects.put(f"{stem}/{partial.epoch:06d}.json", sealed.model_dump_json().encode(), new=True)
 
 
 def _folder(job: str) -> str:

@@ -21,7 +21,6 @@ from typing import Final
 import structlog
 from flwr.app import Context
 from flwr.serverapp import Grid
-from structlog.typing import FilteringBoundLogger
 
 import fedspan
 from fedspan.domain.layers import architecture
@@ -73,7 +72,7 @@ def serve(grid: Grid, folder: WorkFolder, objects: Objects, grace: float = GRACE
     except FedspanError as exc:
         board.end(Phase.FAILED, Fault(code=type(exc).__name__, message=str(exc)))
     except Exception as exc:
-        log().exception("serverapp.crashed", folder=str(folder.path))
+        structlog.get_logger().exception("serverapp.crashed", folder=str(folder.path))
         text = f"{type(exc).__name__}: {exc}"
         board.end(Phase.FAILED, Fault(code=TrainingFailed.__name__, message=text))
 
@@ -201,7 +200,7 @@ class _Job:
                     return self._trained_before(held)
                 asked = rounds.reopened(self.setting, self.flat, held, self._part)
             except (Corrupt, NotFound) as exc:
-                log().warning("partial.ignored", job=held.start.job, round=number, why=str(exc))
+                partials.ignored(held.start, exc)
                 self.held = None
                 self.setting.board.open_round(number, self.setting.manifest.spec.participants)
         if asked is None:
@@ -231,7 +230,7 @@ class _Job:
         return flat
 
     def _keep(self, asked: rounds.Asked | None, parts: Iterable[tuple[str, Tensors]]) -> None:
-        """Keep what there is of the round. That this fails costs the round, never the job."""
+        """Keep what there is of the round, if that is more than was kept of it before."""
         partial = Partial(
             start=self._start(),
             epoch=self.setting.manifest.epoch,
@@ -239,20 +238,8 @@ class _Job:
             people=self.setting.board.people,
             kept=asked.gathered.kept() if asked else None,
         )
-        told = {"job": partial.start.job, "round": partial.start.round, "replies": partial.done}
-        if not partial.done or (self.held and partial.worth <= self.held.worth):
-            return
-        try:
+        if partial.done and not (self.held and partial.worth <= self.held.worth):
             partials.keep(self.objects, partial, parts)
-        except FedspanError as exc:
-            log().warning("partial.lost", **told, why=str(exc))
-        else:
-            log().info("partial.kept", **told)
-
-
-def log() -> FilteringBoundLogger:
-    found: FilteringBoundLogger = structlog.get_logger()
-    return found
 
 
 def versions() -> dict[str, str]:

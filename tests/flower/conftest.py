@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from fedspan.flower.files import LINK, ServerStatus, WorkFolder
 from fedspan.flower.server import serve
 from fedspan.learning.datasets import describe
 from fedspan.objects.folder import FolderObjects
+from tests.flower.app_jobs import DRIFTING, Job
 from tests.support.grids import PushPullGrid
 
 Answer = Callable[[Message, Context], Message | None]
@@ -63,6 +65,7 @@ class MemoryGrid(PushPullGrid):
         for message in messages:
             self.at_push(message.metadata.message_type)
             arrived = over_the_wire(message)
+            vars(message.metadata)["_message_id"] = arrived.metadata.message_id  # as Flower does
             name = names[message.metadata.dst_node_id]
             self.asked.append((name, message.metadata.message_type))
             identities.append(arrived.metadata.message_id)
@@ -172,6 +175,22 @@ def federation(tmp_path: Path) -> Callable[..., Federation]:
         return _federation(home, classes, changes)
 
     return make
+
+
+@pytest.fixture
+def job(
+    federation: Callable[..., Federation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Job]]:
+    """A job of the app ``drifting``, whose modules are there as Flower imports them of a bundle
+    it has unpacked; keywords change the app's configuration."""
+
+    def make(rounds: int = 4, **config: Any) -> Job:
+        return Job(federation(), tmp_path, rounds, **config)
+
+    monkeypatch.syspath_prepend(str(DRIFTING))
+    yield make
+    for name in [one for one in sys.modules if one.split(".")[0] == "drifting"]:
+        del sys.modules[name]
 
 
 def _federation(home: Path, classes: int, changes: dict[str, Any]) -> Federation:

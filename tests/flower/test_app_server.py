@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import random
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
@@ -16,108 +13,9 @@ from flwr.serverapp.strategy import FedAvg, Strategy
 
 from fedspan.domain.reports import Phase
 from fedspan.domain.rounds import Status
-from fedspan.domain.seeds import derive
-from fedspan.domain.spec import JobSpec
-from fedspan.flower.app_server import seed_all, serve
-from fedspan.flower.files import ServerStatus
-from tests.flower.machines import dataset
-
-DRIFTING = Path(__file__).parent / "apps" / "drifting"
-CONFIG = {"learning-rate": 0.5, "strategy": "drifting", "fraction-train": 1.0}
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing may catch it."""
-
-
-@pytest.fixture(autouse=True)
-def importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The app's modules, as Flower imports them of a bundle it has unpacked."""
-    monkeypatch.syspath_prepend(str(DRIFTING))
-    yield
-    for name in [one for one in sys.modules if one.split(".")[0] == "drifting"]:
-        del sys.modules[name]
-
-
-class Job:
-    """The app `main` as the job of a federation, whose clients are those of ``drifting``."""
-
-    def __init__(self, one: Any, folder: Path, rounds: int, **config: Any) -> None:
-        self.one = one
-        spec = one.spec.model_dump() | {
-            "rounds": rounds,
-            "model": {"app": "./app", "sha256": "0" * 64},
-            "training": {},
-        }
-        one.spec = JobSpec.model_validate(spec)
-        one.manifest = one.manifest.model_copy(update={"spec": one.spec})
-        self.config = CONFIG | {"num-server-rounds": rounds} | config
-        for name in one.links:
-            one.grid.answers[name] = self._client(Path(dataset(folder, name).path), name)
-
-    def _client(self, data: Path, name: str) -> Callable[[Message, Context], Message]:
-        def answer(message: Message, context: Context) -> Message:
-            from drifting.client_app import app
-
-            context.node_config["data-path"] = str(data)
-            what = message.metadata.message_type
-            number = str(message.content["config"]["server-round"])
-            before = random.getstate(), np.random.get_state()
-            seed_all(derive(7, "app", what, number, name))  # a process of its own has its own
-            try:
-                return app(message, context)
-            finally:
-                random.setstate(before[0])
-                np.random.set_state(before[1])
-
-        return answer
-
-    def run(self, main: Callable[[Grid, Context], None] | None = None) -> ServerStatus:
-        def app(grid: Grid) -> None:
-            from drifting import server_app
-
-            context = Context(1, 0, {}, RecordDict(), dict(self.config))
-            (main or server_app.main)(grid, context)
-
-        one = self.one
-        one.work.write_nodes({node: name for name, node in one.grid.ids.items()})
-        one.work.write_desired(one.manifest)
-        serve(app, one.grid, one.work, one.objects, 0.0)
-        status = one.work.status()
-        assert status is not None
-        return status
-
-    def killed(self, message_type: str, nth: int) -> None:
-        """Die when `message_type` is sent in the `nth` round; then start again elsewhere, where
-        nodes have other ids and connect in another order."""
-        grid, sent = self.one.grid, []
-        each = {"train": max(2, int(3 * self.config["fraction-train"])), "evaluate": 3}
-
-        def at_push(kind: str) -> None:
-            sent.append(kind)
-            if kind == message_type and sent.count(kind) == each[kind] * (nth - 1) + 1:
-                raise Killed
-
-        grid.at_push = at_push
-        with pytest.raises(Killed):
-            self.run()
-        grid.at_push = lambda kind: None
-        grid._pending.clear()
-        grid.answers = dict(reversed(grid.answers.items()))
-        grid.ids = {name: 2**60 + index for index, name in enumerate(grid.answers)}
-        grid.order = ["b", "c", "a"]
-        self.one.manifest = self.one.manifest.model_copy(update={"epoch": 2})
-
+from tests.flower.app_jobs import Job
 
 Make = Callable[..., Job]
-
-
-@pytest.fixture
-def job(federation: Callable[..., Any], tmp_path: Path) -> Make:
-    def make(rounds: int = 4, **config: Any) -> Job:
-        return Job(federation(), tmp_path, rounds, **config)
-
-    return make
 
 
 def test_an_app_runs_to_its_end_and_its_metrics_are_those_of_the_rounds(job: Make) -> None:

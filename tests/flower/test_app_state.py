@@ -19,7 +19,7 @@ from flwr.serverapp.strategy import (
 )
 
 from fedspan.errors import Corrupt
-from fedspan.flower.app_state import DOCUMENT, Kept, NotKept, dump, load
+from fedspan.flower.app_state import DOCUMENT, Kept, NotKept, as_kept, dump, load
 from fedspan.learning.weights import read_weights, write_weights
 
 VALUES: list[Any] = [
@@ -53,6 +53,22 @@ def test_arrays_come_back_with_their_types_and_their_order(tmp_path: Path) -> No
     assert list(found["record"]) == ["z", "a"]
     assert [one.numpy().dtype for one in found["record"].values()] == [np.float64, np.int64]
     assert found["scalar"] == np.float32(0.1) and type(found["scalar"]) is np.float32
+
+
+def test_what_a_model_is_sent_as_is_the_same_from_its_checkpoint(tmp_path: Path) -> None:
+    values = np.arange(6, dtype=np.float64).reshape(2, 3)
+    arrays = {
+        "c": values,
+        "f": np.asfortranarray(values),
+        "big": values.astype(">f4"),
+        "0": values[0, 1],
+    }
+    record = as_kept(ArrayRecord({name: Array(np.asarray(one)) for name, one in arrays.items()}))
+    write_weights({name: one.numpy() for name, one in record.items()}, tmp_path / "model")
+    found = read_weights(tmp_path / "model")
+
+    assert record.object_id == ArrayRecord({name: Array(found[name]) for name in arrays}).object_id
+    assert all(np.array_equal(record[name].numpy(), one) for name, one in arrays.items())
 
 
 class Deeper(dict[str, int]):
