@@ -19,6 +19,7 @@ from typing import Final
 
 from fedspan.domain.reports import AggregatorManifest, AggregatorReport, Desired, Fault, Phase
 from fedspan.domain.rounds import Round
+from fedspan.domain.texts import brief
 from fedspan.errors import AggregatorLost, FedspanError, InvalidRequest, TrainingFailed
 from fedspan.flower import notices
 from fedspan.flower.aggregator import FRONT, Flower
@@ -233,6 +234,7 @@ class Supervisor:
             fault=self._fault or self._status.fault,
             notice=self._leaving.notice,
             grant_expires=self._grant_expires,
+            waiting=brief(self._status.waiting),
         )
 
     def _acknowledged(self) -> int:

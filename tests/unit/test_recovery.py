@@ -441,6 +441,22 @@ def test_a_notice_that_comes_before_anybody_waits_is_not_lost(begin: Callable[..
     assert [one.code for one in here.app.events.list(here.id)].count("NoticeGiven") == 1
 
 
+def test_what_an_aggregator_waits_for_is_told_once_a_wait(begin: Callable[..., Here]) -> None:
+    here = begin()
+    here.launch()
+    shown = []
+    for waiting in ("", "objects put a: no answer", "objects put a: tried twice", "", "again"):
+        report_aggregator(here.app, here.says(Phase.TRAINING, waiting=waiting))
+        shown.append(here.job.aggregator.waiting if here.job.aggregator else None)
+
+    told = [one for one in here.app.events.list(here.id) if one.code == "AggregatorWaits"]
+    assert shown == ["", "objects put a: no answer", "objects put a: tried twice", "", "again"]
+    assert [one.message for one in told] == [
+        "aggregator 1 waits: objects put a: no answer",
+        "aggregator 1 waits: again",
+    ]
+
+
 def test_a_job_that_is_done_is_not_moved(begin: Callable[..., Here]) -> None:
     here = begin()
     here.launch()
