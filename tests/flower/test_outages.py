@@ -1,8 +1,12 @@
-"""The object store away in the middle of a job, as the real programs meet it on the wire."""
+"""The object store away, or a disk full, in the middle of a job: as the real programs meet it."""
 
 from __future__ import annotations
 
+import json
 import secrets
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +17,11 @@ import pytest
 
 from fedspan.domain.reports import AggregatorReport, Phase
 from fedspan.flower import checkpoints
+from fedspan.objects.folder import FolderObjects
 from fedspan.objects.s3 import s3_objects
 from tests.chaos.relay import Relay, nobody
 from tests.clouds.proxy import Fault, FaultProxy
-from tests.flower.machines import JOB, World
+from tests.flower.machines import JOB, NAMES, ROOT, World
 
 ROUNDS = 8
 
@@ -113,3 +118,39 @@ def test_a_store_that_is_away_costs_time_alone_and_is_told_of(
     assert [one.phase for one in said] == [Phase.TRAINING] * 3
     assert all(one.waiting.startswith("objects ") for one in said)
     assert "503" in said[1].waiting
+
+
+def in_a_small_disk(folder: Path, machine: str) -> dict[str, Any]:
+    """What becomes of a job when the disk of `machine` fills up: see `tests.flower.full_disk`."""
+    unshare = [shutil.which("unshare") or "false", "--map-root-user", "--mount"]
+    if subprocess.run([*unshare, "true"], capture_output=True).returncode != 0:
+        pytest.skip("left out: this machine gives no mount namespace for a small full disk")
+    script = [sys.executable, "-m", "tests.flower.full_disk", str(folder), machine]
+    ran = subprocess.run([*unshare, *script], cwd=ROOT, capture_output=True, text=True, timeout=240)
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    found: dict[str, Any] = json.loads(ran.stdout)
+    return found
+
+
+def test_an_aggregator_whose_disk_fills_up_says_so_and_loses_no_round(tmp_path: Path) -> None:
+    found = in_a_small_disk(tmp_path, "aggregator")
+
+    assert (found["phase"], found["fault"]) == ("failed", "DiskFull")
+    assert found["codes"]["aggregator"] == 0
+    kept = checkpoints.records(FolderObjects(tmp_path / "objects"), JOB)
+    assert (
+        found["rounds"].items()
+        <= {str(one.round.number): one.round.checkpoint.key for one in kept}.items()
+    )
+    for record in kept:
+        checkpoints.load(FolderObjects(tmp_path / "objects"), record)
+
+
+def test_a_participant_whose_disk_is_full_trains_on_though_its_supernode_dies(
+    tmp_path: Path,
+) -> None:
+    found = in_a_small_disk(tmp_path, NAMES[0])
+
+    assert (found["phase"], found["fault"], len(found["rounds"])) == ("done", None, 6)
+    assert set(found["codes"].values()) == {0}
