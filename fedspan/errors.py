@@ -32,6 +32,7 @@
     │   │   ├── HeartbeatMissed  it has not spoken for as long as it may
     │   │   ├── SpotNotice       the cloud has said that it takes the machine back
     │   │   ├── MachineGone      the cloud shows its machine ended, or none
+    │   │   ├── DiskFull         its machine has no room left for what it must write
     │   │   ├── MachineUnreachable  it speaks, but no quorum of participants reaches it
     │   │   ├── LaunchRefused    the cloud started no machine of this offer
     │   │   ├── SlackSpent       the deadline leaves no time for another interruption
@@ -190,6 +191,10 @@ class SpotNotice(AggregatorLost):
 
 
 class MachineGone(AggregatorLost):
+    pass
+
+
+class DiskFull(AggregatorLost):
     pass
 
 

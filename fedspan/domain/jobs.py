@@ -101,6 +101,7 @@ class Aggregator(Value):
         default=None, description="when the next one is to be back, if this one is to rest"
     )
     left: bool = Field(default=False, description="that it has, with what it had of its round")
+    waiting: str = Field(default="", description="what its training stands still for")
     begun: Instant | None = None
     first: Instant | None = None
     sent: tuple[NonNegativeInt, ...] = ()

@@ -22,6 +22,7 @@ from fedspan.errors import (
     CloudUnavailable,
     CredentialRejected,
     Denied,
+    DiskFull,
     HeartbeatMissed,
     LaunchRefused,
     MachineGone,
@@ -129,6 +130,7 @@ def reason(loss: Loss) -> str:
     said = {
         HeartbeatMissed: f"silent for too long at {place}",
         SpotNotice: f"taken back by its cloud at {place}",
+        DiskFull: f"no room left on the disk of its machine at {place}",
         MachineGone: f"its machine at {place} has ended",
         MachineUnreachable: f"out of its participants' reach at {place}",
         LaunchRefused: f"no machine is to be had at {place} ({loss.cause})"

@@ -49,7 +49,8 @@ class AggregatorReport(Message):
     """The aggregator of `job` in its incarnation `epoch`, its `seq`-th word.
 
     `rounds` carries the rounds completed since the control plane last acknowledged one;
-    `grant_expires` says until when it may use the objects, if that was granted.
+    `grant_expires` says until when it may use the objects, if that was granted. `waiting` is what
+    its training stands still for, when that is neither participants nor a result of its own.
     """
 
     job: str
@@ -64,6 +65,7 @@ class AggregatorReport(Message):
     fault: Fault | None = None
     notice: Notice | None = None
     grant_expires: Instant | None = None
+    waiting: str = ""
 
 
 class Node(Message):

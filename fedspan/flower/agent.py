@@ -154,7 +154,8 @@ class Agent:
         self._workers: Workers | None = None
         self._failures = 0
         self._not_before = 0.0
-        self._message = ""
+        self._message = self._trouble = ""
+        self._stale = False
         self._known_key = ""
         psutil.cpu_percent(None)  # the next call tells of the time since this one
         self._key = self._new_key()
@@ -163,15 +164,27 @@ class Agent:
         """Until told to stop, by a signal or by the API; the exit code."""
         self._stock = stock
         while not stop.asked:
-            self._look_at_training()
-            self._look_after_node()
-            self._make_it_so()
+            try:
+                self._look_at_training()
+                self._look_after_node()
+                self._make_it_so()
+            except OSError as exc:  # of a file that is to be written
+                self._put_off(exc)
             if self._pace.due() and not self.report():
                 return 0
             if self._pace.gave_up(self._log):
                 return 0
             time.sleep(TICK_SECONDS)
         return stop.code
+
+    def _put_off(self, exc: OSError) -> None:
+        """What could not be written now is tried again, and is no reason to end."""
+        before = self._trouble
+        self._trouble = f"cannot work in {self._settings.work}: {exc.strerror}"
+        self._not_before = time.monotonic() + RESTART_SECONDS[1]
+        if self._trouble != before:
+            self._log.warning("%s", self._trouble)
+            self._pace.at_once()
 
     def _look_at_training(self) -> None:
         """What a ClientApp trains for the link there is. One whose aggregator may rest is waited
@@ -215,14 +228,23 @@ class Agent:
         if self._node and self._node.link != self._link and not self._finishing():
             self._stop_node(fresh_key=not self._goes_on(self._node.link))
             self._failures, self._not_before = 0, 0.0
-        if not self._link or self._node or self._lacks():
+        if not self._link or self._node or self._lacks() or time.monotonic() < self._not_before:
             return
+        self._renew_key()
         known = self._known_key == self._key.public  # a new key must be, before it is used
-        if known and time.monotonic() >= self._not_before:
-            self._workers = Workers(self._family, stock=self._stock)
-            self._node = Node(self._link, self._key, self._settings, self._workers)
+        if known:
+            self._start_node(self._link)
             self._pace.at_once()
             self._log.info("job %s: linked to %s", self._link.job, self._link.address)
+
+    def _start_node(self, link: Link) -> None:
+        workers = Workers(self._family, stock=self._stock)
+        try:
+            self._node = Node(link, self._key, self._settings, workers)
+        except OSError:
+            workers.bell.close()
+            raise
+        self._workers, self._trouble = workers, ""
 
     def _goes_on(self, before: Link) -> bool:
         """Whether the next aggregator of the same job, which let the present key in, is there."""
@@ -237,9 +259,9 @@ class Agent:
         if self._workers:
             self._workers.bell.close()
         self._node = self._workers = None
-        if fresh_key:
-            self._key = self._new_key()
+        self._stale = self._stale or fresh_key
         self._pace.at_once()
+        self._renew_key()
 
     def report(self) -> bool:
         """Say how things are and take in how they should be; False when that is: gone."""
@@ -278,7 +300,7 @@ class Agent:
             job=self._node.link.job if self._node else None,
             running=self._node is not None,
             training=self._training,
-            message=brief(self._lacks() or self._message),
+            message=brief(self._lacks() or self._trouble or self._message),
             measured=self._measuring.answer,
         )
 
@@ -292,6 +314,11 @@ class Agent:
             why = "needs warm workers" if self._stock else f"is not allowed here ({ALLOW_APPS}=1)"
             return f"job {self._link.job} brings code of its own, an app, which {why}"
         return ""
+
+    def _renew_key(self) -> None:
+        if self._stale:
+            self._key = self._new_key()
+            self._stale = False
 
     def _new_key(self) -> NodeKey:
         return node_key(self._settings.work / "node.key")

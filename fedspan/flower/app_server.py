@@ -49,8 +49,8 @@ def serve(
     """Run `app`, whatever it is, to its end. A failure ends up in the status, never in an
     exception."""
     board = Board(folder)
-    board.write()
     try:
+        board.write()
         watch = Desire(folder)
         setting = rounds.Setting(grid, folder, watch, board, watch())
         run = Run(setting, patient(objects, board, watch), grace)

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from fedspan.domain.jobs import Progress
 from fedspan.domain.reports import Fault, Phase
 from fedspan.domain.rounds import Participation, Round, Status
+from fedspan.errors import DiskFull
 from fedspan.flower.files import ServerStatus, WorkFolder
+from fedspan.flower.warm import NO_ROOM
 
 
 @dataclass
@@ -51,8 +53,12 @@ class Board:
         self.write()
 
     def end(self, phase: Phase, fault: Fault | None = None) -> None:
+        """The last word. Where there is no room for it, the process exits with that instead."""
         self.phase = phase
-        self.write(fault)
+        try:
+            self.write(fault)
+        except DiskFull:
+            raise SystemExit(NO_ROOM) from None
 
     def write(self, fault: Fault | None = None) -> None:
         progress = Progress(round=self.number, participants=dict(self.people))

@@ -21,7 +21,6 @@ is ever removed.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -29,11 +28,11 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from fedspan.domain.rounds import Checkpoint, Round
-from fedspan.errors import Conflict, Corrupt, NotFound
+from fedspan.errors import Conflict, Corrupt, DiskFull, NotFound, StorageFull
+from fedspan.flower.files import scratch
 from fedspan.flower.records import FORMAT, Record, read_record
 from fedspan.learning.weights import read_weights, sha256_of, write_weights
 from fedspan.objects.base import Objects
-from fedspan.objects.files import writing
 
 Tensors = Mapping[str, NDArray[Any]]
 Named = dict[str, NDArray[Any]]
@@ -66,11 +65,12 @@ def save(
         StaleEpoch: a newer incarnation has committed the round.
         Conflict: the round is committed with other bytes, and they do not follow from `parent`.
         Corrupt: its record has a format of a newer Fedspan.
+        DiskFull: here, where its files are written first.
     """
     tensors, state = weights
     stem = f"jobs/{job}/rounds/{number:06d}"
-    with tempfile.TemporaryDirectory(prefix="fedspan-") as folder, writing(f"files in {folder}"):
-        model, optimiser = Path(folder, "model"), Path(folder, "strategy")
+    with scratch() as folder:
+        model, optimiser = folder / "model", folder / "strategy"
         checkpoint = _written(tensors, model, stem, "safetensors")
         strategy = _written(state, optimiser, stem, "strategy.safetensors") if state else None
         round = describe(checkpoint)
@@ -198,13 +198,16 @@ def _written(tensors: Tensors, path: Path, stem: str, kind: str) -> Checkpoint:
 
 def read(objects: Objects, checkpoint: Checkpoint) -> Named:
     """The tensors of `checkpoint`. Raises `NotFound`, or `Corrupt` for other bytes."""
-    with tempfile.TemporaryDirectory(prefix="fedspan-") as folder:
-        return read_weights(_fetched(objects, checkpoint, Path(folder)))
+    with scratch() as folder:
+        return read_weights(_fetched(objects, checkpoint, folder))
 
 
 def _fetched(objects: Objects, checkpoint: Checkpoint, folder: Path) -> Path:
     path = folder / "weights"
-    objects.download(checkpoint.key, path)
+    try:
+        objects.download(checkpoint.key, path)
+    except StorageFull as exc:  # of what is here: nothing else is written
+        raise DiskFull(str(exc)) from exc
     if sha256_of(path) != checkpoint.sha256:
         raise Corrupt(f"{checkpoint.key}: its bytes are not those that were committed")
     return path
@@ -213,9 +216,9 @@ def _fetched(objects: Objects, checkpoint: Checkpoint, folder: Path) -> Path:
 def _whole(objects: Objects, record: Record) -> bool:
     files = [record.round.checkpoint, *([record.strategy] if record.strategy else [])]
     try:
-        with tempfile.TemporaryDirectory(prefix="fedspan-") as folder:
+        with scratch() as folder:
             for one in files:
-                _fetched(objects, one, Path(folder))
+                _fetched(objects, one, folder)
     except (NotFound, Corrupt):
         return False
     return True

@@ -7,10 +7,9 @@ that is answered twice is answered alike. The latest model is kept for that, and
 from __future__ import annotations
 
 import os
-import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ from fedspan.domain.seeds import derive
 from fedspan.domain.sites import Dataset
 from fedspan.errors import InvalidDataset
 from fedspan.flower import replies
-from fedspan.flower.files import LINK
+from fedspan.flower.files import LINK, scratch
 from fedspan.flower.wire import (
     Evaluated,
     Task,
@@ -125,8 +124,8 @@ def _offered(task: Task) -> Dataset:
 def _module(message: Message, task: Task) -> Iterator[tuple[nn.Module, Layout]]:
     """The model with the parameters of `message`, and how these are packed."""
     program = program_of(message)
-    with tempfile.TemporaryDirectory(prefix="fedspan-") as folder:
-        file = Path(folder, "program.pt2") if program else None
+    with scratch() if program else nullcontext() as folder:
+        file = folder / "program.pt2" if folder else None
         if file and program:
             file.write_bytes(program)
         module = build(task.spec.model, task.features, len(task.classes), file)

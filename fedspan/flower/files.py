@@ -21,8 +21,9 @@ Nothing is fsynced: a machine that loses power loses the folder's meaning with i
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -34,7 +35,7 @@ from fedspan.domain.jobs import Progress
 from fedspan.domain.reports import AggregatorManifest, Fault, Notice, Phase
 from fedspan.domain.rounds import Round
 from fedspan.domain.values import Message, Name
-from fedspan.errors import BetweenRounds, InvalidRequest, SpotNotice, TrainingFailed
+from fedspan.errors import BetweenRounds, DiskFull, InvalidRequest, SpotNotice, TrainingFailed
 from fedspan.objects.files import writing
 from fedspan.objects.granted import Held
 
@@ -46,6 +47,10 @@ OBJECTS: Final = "FEDSPAN_OBJECTS"
 
 LINK: Final = "FEDSPAN_LINK"
 """Environment of a ClientApp: the file with the `fedspan.domain.reports.Link` of its site."""
+
+
+ROOM_BYTES: Final = 128 * 1024
+"""More than most of these files have."""
 
 
 class ServerStatus(Message):
@@ -120,20 +125,43 @@ class WorkFolder:
             problems = [f"{one['loc']}: {one['msg']}" for one in exc.errors()]
             raise InvalidRequest(f"{self.notice_file}: it counts for nothing", *problems) from exc
 
+    def full(self) -> bool:
+        """Whether there is no room for what processes say here."""
+        try:
+            self._write("room", "." * ROOM_BYTES)
+        except DiskFull:
+            return True
+        (self.path / "room").unlink()
+        return False
+
     def _write(self, name: str, text: str, *, mode: int = 0o666) -> None:
-        """Raises `StorageFull`."""
-        with writing(str(self.path / name)):
+        """Raises `DiskFull`."""
+        beside = self.path / f".{name}.{os.getpid()}"
+        with writing(str(self.path / name), DiskFull):
             self.path.mkdir(parents=True, exist_ok=True)
-            beside = self.path / f".{name}.{os.getpid()}"
-            beside.touch(mode)
-            beside.write_text(text, encoding="utf-8")
-            beside.replace(self.path / name)
+            try:
+                beside.touch(mode)
+                beside.write_text(text, encoding="utf-8")
+                beside.replace(self.path / name)
+            except OSError:
+                beside.unlink(missing_ok=True)
+                raise
 
     def _read(self, name: str) -> bytes | None:
         try:
             return (self.path / name).read_bytes()
         except FileNotFoundError:
             return None
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for what is written here first. Raises `DiskFull`."""
+    with (
+        writing("files on their way", DiskFull),
+        tempfile.TemporaryDirectory(prefix="fedspan-") as folder,
+    ):
+        yield Path(folder)
 
 
 class Changes:

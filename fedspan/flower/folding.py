@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from fedspan.domain.values import Message
+from fedspan.errors import DiskFull
 from fedspan.objects.files import writing
 
 Flat = NDArray[Any]
@@ -123,6 +124,7 @@ class Fold:
 
         Raises:
             ValueError: another length or dtype than the model has, or no examples.
+            DiskFull: no room for what came too early.
         """
         alike = (flat.shape, flat.dtype) == (self._sum.shape, self._sum.dtype)
         if not alike or examples < 1:
@@ -184,7 +186,7 @@ class Fold:
     def _wait(self, participant: str, flat: Flat, examples: int) -> None:
         path = self._waiting / participant
         # Not `tofile`, which does not say that a disk is full.
-        with writing(str(path)), path.open("wb") as file:
+        with writing(str(path), DiskFull), path.open("wb") as file:
             file.write(flat.data)
         self._early[participant] = examples
 

@@ -13,10 +13,8 @@ another strategy, or with one byte amiss, is as good as none, and the round is d
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -27,10 +25,10 @@ from fedspan.domain.rounds import Checkpoint, Participation, Status
 from fedspan.domain.values import Message, Name, Sha256
 from fedspan.errors import Conflict, Corrupt, FedspanError, NotFound, StaleEpoch, StoreError
 from fedspan.flower import checkpoints
+from fedspan.flower.files import scratch
 from fedspan.flower.folding import Kept
 from fedspan.learning.weights import write_weights
 from fedspan.objects.base import Objects
-from fedspan.objects.files import writing
 
 FORMAT: Final = 1
 
@@ -149,11 +147,11 @@ def _put(
 ) -> None:
     stem = f"{_folder(partial.start.job)}{partial.start.round:06d}"
     files = dict(partial.files)
-    with tempfile.TemporaryDirectory(prefix="fedspan-") as folder, writing(f"files in {folder}"):
+    with scratch() as folder:
         for name, tensors in parts:
             if not tensors:
                 continue
-            path = Path(folder, "part")
+            path = folder / "part"
             sha256, size = write_weights(tensors, path)
             files[name] = Checkpoint(key=f"{stem}/{sha256}.safetensors", sha256=sha256, bytes=size)
             objects.put(files[name].key, path)

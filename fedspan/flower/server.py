@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import tempfile
 import time
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -38,7 +37,7 @@ from fedspan.errors import (
 from fedspan.flower import checkpoints, partials, rounds, strategies
 from fedspan.flower.board import Board
 from fedspan.flower.checkpoints import Named, Tensors, Whole
-from fedspan.flower.files import OBJECTS, WORK, Desire, WorkFolder
+from fedspan.flower.files import OBJECTS, WORK, Desire, WorkFolder, scratch
 from fedspan.flower.folding import Flat
 from fedspan.flower.partials import Partial, Start
 from fedspan.flower.patience import Patient
@@ -262,8 +261,8 @@ def _initial(manifest: AggregatorManifest, program: bytes | None) -> tuple[Named
         return tensors, architecture(spec.model.layers, features, classes).parameters
     from fedspan.learning.modules import build, dump_tensors  # only a program needs torch here
 
-    with tempfile.TemporaryDirectory(prefix="fedspan-") as folder:
-        file = Path(folder, "program.pt2")
+    with scratch() as folder:
+        file = folder / "program.pt2"
         file.write_bytes(program or b"")
         module = build(spec.model, features, classes, file)
     trained = sum(one.numel() for one in module.parameters() if one.requires_grad)

@@ -19,7 +19,15 @@ from typing import Final
 
 from fedspan.domain.reports import AggregatorManifest, AggregatorReport, Desired, Fault, Phase
 from fedspan.domain.rounds import Round
-from fedspan.errors import AggregatorLost, FedspanError, InvalidRequest, TrainingFailed
+from fedspan.domain.texts import brief
+from fedspan.errors import (
+    AggregatorLost,
+    DiskFull,
+    FedspanError,
+    InvalidRequest,
+    StoreError,
+    TrainingFailed,
+)
 from fedspan.flower import notices
 from fedspan.flower.aggregator import FRONT, Flower
 from fedspan.flower.files import WORK, ServerStatus, WorkFolder
@@ -27,7 +35,7 @@ from fedspan.flower.notices import WATCHER, Leaving
 from fedspan.flower.reporting import Api, Away, Dismissed, Pace, Sequence, logger, wanted
 from fedspan.flower.settings import Settings
 from fedspan.flower.shipping import Shipper
-from fedspan.flower.warm import KILLED, TOKEN, Family, Stop
+from fedspan.flower.warm import KILLED, ROOMLESS, TOKEN, Family, Stop
 from fedspan.flower.workers import QUIET, SERVER_LOG, SUPEREXEC, SUPERLINK, warm_up_aggregator
 from fedspan.objects.granted import GRANT
 from fedspan.objects.opening import open_objects
@@ -36,6 +44,9 @@ TICK_SECONDS: Final = 0.05
 RUN_CHECK_SECONDS: Final = 2.0
 MOST_ROUNDS: Final = 40
 """The API takes no more in one report."""
+
+FILES: Final = (DiskFull, StoreError)
+"""What goes wrong with the files of the work folder."""
 
 SLACK_SECONDS: Final = 60.0
 """Beside the limits of a round: to average, and to store a large model."""
@@ -73,8 +84,7 @@ class Supervisor:
             if self._leaving.news():
                 self._pace.at_once()
             if not self._fault:
-                self._serve()
-                self._read_status()
+                self._follow()
             if self._pace.due() and not self._dismissed:
                 self._dismissed = not self._report()
             if self._dismissed and self._free():
@@ -94,7 +104,14 @@ class Supervisor:
             if child.name == WATCHER:
                 self._log.info("%s", child.ended)
             else:
-                self._fail(AggregatorLost, child.ended)
+                self._fail(DiskFull if ROOMLESS in child.ended else AggregatorLost, child.ended)
+
+    def _follow(self) -> None:
+        try:
+            self._serve()
+            self._read_status()
+        except FILES as exc:
+            self._fail(_kind(exc), str(exc))
 
     def _serve(self) -> None:
         """Let in whom the manifest names and submit the run, once there is a SuperLink, and it is
@@ -149,8 +166,11 @@ class Supervisor:
         if self._status.phase in (Phase.DONE, Phase.FAILED, Phase.LEAVING):
             return
         if ended:
-            why = AggregatorLost if KILLED in ended else TrainingFailed
-            self._fail(why, f"the training stopped without a result: {ended}")
+            kinds = {KILLED: AggregatorLost, ROOMLESS: DiskFull}
+            found = [kind for said, kind in kinds.items() if said in ended]
+            self._fail(
+                [*found, TrainingFailed][0], f"the training stopped without a result: {ended}"
+            )
         elif self._run is not None and time.monotonic() - self._looked > RUN_CHECK_SECONDS:
             self._looked = time.monotonic()
             self._check_run(self._run)
@@ -179,6 +199,9 @@ class Supervisor:
             self._fail(TrainingFailed, f"the training hangs: {said}")
 
     def _fail(self, error: type[FedspanError], message: str) -> None:
+        """What a process dies of where there is no room is that, whatever it says."""
+        if not issubclass(error, DiskFull) and self._folder.full():
+            error, message = DiskFull, f"no room in {self._settings.work}: {message}"
         self._log.error("%s: %s", error.__name__, message)
         if not self._fault and self._status.phase is not Phase.DONE:
             self._fault = Fault(code=error.__name__, message=message)
@@ -196,14 +219,24 @@ class Supervisor:
             return False
         self._pace.succeeded(answer.heartbeat_seconds, answer.lease_seconds)
         before = self._acknowledged()
+        self._stopped = answer.desired is Desired.STOP
+        try:
+            self._take(answer)
+        except FILES as exc:
+            self._fail(_kind(exc), str(exc))
+        if self._acknowledged() > before and self._untold():
+            self._pace.at_once()
+        return not self._stopped and self._phase() is not Phase.LEAVING
+
+    def _take(self, answer: AggregatorManifest) -> None:
+        """Let the ServerApp know. Raises `DiskFull`."""
+        if self._fault and self._fault.code == DiskFull.__name__:
+            self._manifest = answer.model_copy(update={"objects": None})
+            return
         answer = self._without_grant(answer)
         if answer != self._manifest:
             self._manifest = answer
             self._folder.write_desired(answer)
-        if self._acknowledged() > before and self._untold():
-            self._pace.at_once()
-        self._stopped = answer.desired is Desired.STOP
-        return not self._stopped and self._phase() is not Phase.LEAVING
 
     def _without_grant(self, answer: AggregatorManifest) -> AggregatorManifest:
         """The answer, after the access to the objects that came with it was put where they are
@@ -233,6 +266,7 @@ class Supervisor:
             fault=self._fault or self._status.fault,
             notice=self._leaving.notice,
             grant_expires=self._grant_expires,
+            waiting=brief(self._status.waiting),
         )
 
     def _acknowledged(self) -> int:
@@ -250,6 +284,10 @@ class Supervisor:
         if self._status.phase is Phase.STARTING and self._up:
             return Phase.READY
         return self._status.phase
+
+
+def _kind(exc: Exception) -> type[FedspanError]:
+    return DiskFull if isinstance(exc, DiskFull) else AggregatorLost
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import io
 import os
 import signal
 import sys
@@ -21,13 +22,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 TOKEN: Final = "FEDSPAN_TOKEN"
-KILLED: Final = "was killed by"
-"""In the word on how a process ended: a signal ended it, which was none of its own doing."""
 """Environment: what a machine proves itself with to the API. Children start without it; a fork
 still shares the memory of who holds it, so warm workers are for apps one trusts: our own."""
+KILLED: Final = "was killed by"
+"""In the word on how a process ended: a signal ended it, which was none of its own doing."""
+NO_ROOM: Final = 74
+"""What a process exits with that found no room on the disk, not even for saying so."""
+ROOMLESS: Final = "found no room on the disk"
+"""In the word on how such a process ended."""
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NAME: Final = 15
@@ -72,6 +77,8 @@ class Child:
                 return f"{self.name} runs"
             case code if code < 0:
                 return f"{self.name} {KILLED} {signal.Signals(-code).name}"
+            case code if code == NO_ROOM:
+                return f"{self.name} {ROOMLESS}"
             case code:
                 return f"{self.name} exited with {code}"
 
@@ -197,6 +204,7 @@ def _settle(log: Path, keep: Sequence[int]) -> None:
     os.dup2(null, 0)
     os.dup2(out, 1)
     os.dup2(out, 2)
+    sys.stdout, sys.stderr = _lines(1), _lines(2)
     # Not closed: their owners among the parent's objects live on here, and one that closes its
     # number later would close what has it by then.
     for descriptor in [int(entry.name) for entry in Path("/dev/fd").iterdir()]:
@@ -209,6 +217,21 @@ def _settle(log: Path, keep: Sequence[int]) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.pop(TOKEN, None)
+
+
+class _Lossy(io.FileIO):
+    """A log that loses what there is no room for: a line is not worth its process."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return len(memoryview(data).cast("B"))
+
+
+def _lines(descriptor: int) -> io.TextIOWrapper:
+    raw = io.BufferedWriter(_Lossy(descriptor, "w", closefd=False))
+    return io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)
 
 
 def _signal(child: Child, number: int) -> None:

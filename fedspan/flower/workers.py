@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 from fedspan.flower import app_process, internals
 from fedspan.flower.pace import Bell, Held, Only, SuperNodePauses
-from fedspan.flower.warm import Child, Family, watch
+from fedspan.flower.warm import NO_ROOM, Child, Family, watch
 
 SUPERLINK: Final = "flower-superlink"
 SUPERNODE: Final = "flower-supernode"
@@ -86,6 +87,7 @@ def warm_up_client() -> str | None:
 def _one_thread() -> None:
     """Who forks has one thread; OpenBLAS starts more when it is imported, unless told not to."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    tempfile.gettempdir()  # found by writing: once for all children, while there is room
 
 
 class Workers:
@@ -186,7 +188,10 @@ def prepare_superexec(bell: Bell, logs: Path, ended: Path | None, *, trusted: bo
     def wait(seconds: float) -> None:
         for child in family.reap():
             if ended:
-                _note(ended, child.ended)
+                try:
+                    _note(ended, child.ended)
+                except OSError:
+                    sys.exit(NO_ROOM)
             elif child.code is not None and child.code < 0:
                 sys.exit(WORKER_KILLED)
         if os.getppid() != parent:

@@ -28,9 +28,10 @@ MISSING: Final[dict[int, type[FedspanError]]] = {
 
 
 @contextmanager
-def writing(name: str) -> Iterator[None]:
-    """Translate what the operating system says while `name` is written."""
-    with _translated(f"write {name}", ERRNOS):
+def writing(name: str, full: type[FedspanError] = StorageFull) -> Iterator[None]:
+    """Translate what the operating system says while `name` is written; `full` is that there is
+    no room."""
+    with _translated(f"write {name}", dict.fromkeys(ERRNOS, full)):
         yield
 
 

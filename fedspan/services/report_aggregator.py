@@ -133,6 +133,7 @@ def _taken(app: App, job: Job, report: AggregatorReport) -> Step:
             "certificate": report.certificate or before.certificate,
             "linked": report.linked,
             "notice": report.notice.expires if report.notice else before.notice,
+            "waiting": brief(report.waiting),
             "left": before.left or (report.phase is Phase.LEAVING and not report.notice),
         }
     )
@@ -198,6 +199,9 @@ def _told(
         yield event(app, after, "AggregatorReady", f"aggregator {report.epoch} speaks")
     if before.aggregator and not before.aggregator.notice and report.notice:
         yield _noticed(app, after, report.notice)
+    if before.aggregator and not before.aggregator.waiting and report.waiting:
+        said = brief(f"aggregator {report.epoch} waits: {report.waiting}")
+        yield event(app, after, "AggregatorWaits", said, level=Level.WARNING)
     for one in done:
         yield _round_event(app, after, one)
         if one.app is not None and one.app.not_exact:

@@ -308,3 +308,36 @@ def test_a_supernode_that_dies_without_an_aggregator_ends_no_training(
 
     assert during == []
     assert alive == [["flower-supernode", "flower-superexec"]]
+
+
+class Turns:
+    """Stops an agent after so many."""
+
+    code = 143
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    @property
+    def asked(self) -> int:
+        self._left -= 1
+        return int(self._left < 0)
+
+
+def test_a_file_that_cannot_be_written_is_told_and_tried_again(
+    tmp_path: Path, started: list[str]
+) -> None:
+    (tmp_path / "ca.pem").mkdir()  # as a full disk, it cannot be written
+    api = Answers(link())
+    one = made(tmp_path, api, toy="/data/toy.csv")
+    one.report()
+    one.report()
+    one.run(Turns(5), stock=False)
+    (tmp_path / "ca.pem").rmdir()
+    one._not_before = 0.0
+    one.run(Turns(5), stock=False)
+
+    told = [said.message for said in api.told]
+    assert started == ["supernode"]
+    assert f"cannot work in {tmp_path}: Is a directory" in told
+    assert told[-1] == "" and api.told[-1].running

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +15,9 @@ from fedspan.domain.reports import Notice, Phase
 from fedspan.domain.rounds import Status
 from fedspan.errors import StorageFull, StoreUnavailable
 from fedspan.flower.checkpoints import latest
+from fedspan.flower.files import ServerStatus
+from fedspan.flower.server import serve
+from fedspan.flower.warm import NO_ROOM
 from fedspan.objects.folder import FolderObjects
 
 Make = Callable[..., Any]
@@ -263,3 +268,44 @@ def test_a_full_disk_is_a_fault_that_names_it(federation: Make) -> None:
 
     assert (status.phase, status.fault.code) == (Phase.FAILED, "StorageFull")
     assert status.fault.message == str(full)
+
+
+@contextmanager
+def no_file_over(size: int) -> Iterator[None]:
+    """As on a disk with room for so much."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("order", ["abc", "cba"])
+def test_a_full_disk_of_the_machine_is_a_loss_of_that_machine(federation: Make, order: str) -> None:
+    """Of files on their way to the store, or of replies that wait for their turn."""
+    layers = [{"linear": 4000}, {"relu": {}}, {"linear": 2}]
+    one = federation(model={"layers": layers})
+    one.grid.order = list(order)
+    with no_file_over(50_000):
+        status = one.run()
+    one.grid.order = []
+    again = one.run()
+
+    assert (status.phase, status.fault.code) == (Phase.FAILED, "DiskFull")
+    assert status.fault.message.startswith("cannot write ")
+    assert ("replies" in status.fault.message) == (order == "cba")
+    assert (again.phase, len(again.rounds)) == (Phase.DONE, 2)
+
+
+def test_a_last_word_there_is_no_room_for_is_the_exit_code(federation: Make) -> None:
+    one = federation()
+    with no_file_over(5000):
+        one.want()
+        one.work.write_status(ServerStatus())
+    with no_file_over(10), pytest.raises(SystemExit) as exited:
+        serve(one.grid, one.work, one.objects)
+
+    assert exited.value.code == NO_ROOM
+    assert one.work.status() == ServerStatus()
+    assert [path.name for path in one.work.path.iterdir() if path.name.startswith(".")] == []

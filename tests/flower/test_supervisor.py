@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from fedspan.domain.jobs import Progress
-from fedspan.domain.reports import AggregatorManifest, AggregatorReport, Phase
+from fedspan.domain.reports import AggregatorManifest, AggregatorReport, Desired, Phase
 from fedspan.domain.rounds import Checkpoint, Round
 from fedspan.flower import supervisor
 from fedspan.flower.files import ServerStatus
 from fedspan.flower.settings import Settings
 from fedspan.flower.supervisor import SLACK_SECONDS, Supervisor
-from fedspan.flower.warm import Family
+from fedspan.flower.warm import NO_ROOM, Child, Family
 
 Make = Callable[..., Any]
 
@@ -139,3 +141,56 @@ def test_a_lease_that_is_over_ends_the_machine(
 
     assert code == 0
     assert "told this machine nothing for 0.2 s" in caplog.text
+
+
+@contextmanager
+def no_room() -> Iterator[None]:
+    """As on a full disk: no file takes a byte more."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_supervisor_that_cannot_write_says_so_and_hears_that_it_is_to_stop(
+    federation: Make,
+) -> None:
+    one = federation()
+    api = Answers(one.manifest)
+    subject = made(one, api)
+    subject._serve = lambda: None
+    with no_room():
+        first = subject._report()
+        subject._follow()
+        said = subject._report()
+        api.manifest = api.manifest.model_copy(update={"desired": Desired.STOP})
+        last = subject._report()
+
+    assert (first, said, last) == (True, True, False)
+    assert api.told[1].phase is Phase.FAILED and api.told[1].fault is not None
+    assert api.told[1].fault.code == "DiskFull"
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_what_ends_without_a_word_where_there_is_no_room_ended_of_that(
+    federation: Make, room: bool
+) -> None:
+    one = federation()
+    subject = made(one, Answers(one.manifest))
+    subject._flower = SimpleNamespace(ended=lambda: "serverapp exited with 1")
+    with nullcontext() if room else no_room():
+        subject._follow()
+
+    assert subject._fault.code == ("TrainingFailed" if room else "DiskFull")
+    assert "serverapp exited with 1" in subject._fault.message
+
+
+def test_a_serverapp_that_found_no_room_for_its_last_word_is_a_full_disk(federation: Make) -> None:
+    one = federation()
+    subject = made(one, Answers(one.manifest))
+    subject._flower = SimpleNamespace(ended=lambda: Child("serverapp", 1, 0.0, NO_ROOM).ended)
+    subject._follow()
+
+    assert subject._fault.code == "DiskFull"

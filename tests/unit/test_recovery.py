@@ -442,6 +442,38 @@ def test_a_notice_that_comes_before_anybody_waits_is_not_lost(begin: Callable[..
     assert [one.code for one in here.app.events.list(here.id)].count("NoticeGiven") == 1
 
 
+def test_a_full_disk_costs_the_machine_and_not_the_job(begin: Callable[..., Here]) -> None:
+    here = begin()
+    here.launch()
+    here.train()
+    here.complete(1)
+    full = Fault(code="DiskFull", message="no room in /work")
+    report_aggregator(here.app, here.says(Phase.FAILED, fault=full))
+    told = here.app.executions.told[-1]
+    said = here.again("DiskFull")
+
+    [event] = [one for one in here.app.events.list(here.id) if one.code == "DiskFull"]
+    assert told == ("token", "DiskFull")
+    assert said["again"] and (here.job.epoch, here.job.rounds_done) == (2, 1)
+    assert "no room left on the disk of its machine at" in event.message
+
+
+def test_what_an_aggregator_waits_for_is_told_once_a_wait(begin: Callable[..., Here]) -> None:
+    here = begin()
+    here.launch()
+    shown = []
+    for waiting in ("", "objects put a: no answer", "objects put a: tried twice", "", "again"):
+        report_aggregator(here.app, here.says(Phase.TRAINING, waiting=waiting))
+        shown.append(here.job.aggregator.waiting if here.job.aggregator else None)
+
+    told = [one for one in here.app.events.list(here.id) if one.code == "AggregatorWaits"]
+    assert shown == ["", "objects put a: no answer", "objects put a: tried twice", "", "again"]
+    assert [one.message for one in told] == [
+        "aggregator 1 waits: objects put a: no answer",
+        "aggregator 1 waits: again",
+    ]
+
+
 def test_a_job_that_is_done_is_not_moved(begin: Callable[..., Here]) -> None:
     here = begin()
     here.launch()

@@ -576,6 +576,7 @@ class TestWhatAReviewFound:
             ("AggregatorLost", "AggregatorLost"),
             ("ParticipantsMissing", "ParticipantsMissing"),
             ("StorageFull", "StorageFull"),
+            ("DiskFull", "DiskFull"),
             ("Superseded", "TrainingFailed"),
             ("JobCancelled", "TrainingFailed"),
             ("Conflict", "TrainingFailed"),
