@@ -8,7 +8,7 @@ CHECKOV := $(VENV)-checkov
 CHECKOV_VERSION := 3.3.30
 CHECKED := $(CHECKOV)/.$(CHECKOV_VERSION)
 
-WORKERS ?= 2
+WORKERS ?= 3
 KILLS  ?= 25
 SEED   ?= $(shell date +%s)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
 
 # The same examples each time, so that a failure is of the change and not of the day; EXPLORE=1
@@ -26,3 +29,13 @@ pytest_plugins = (
     "tests.clouds.openstack.fixtures",
     "tests.clouds.storage.fixtures",
 )
+
+
+@pytest.fixture(scope="module")
+def cheap_collections() -> Iterator[None]:
+    """Flower and the product collect garbage for every model, here with all that the modules
+    before left on the heap."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()

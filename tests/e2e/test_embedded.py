@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,19 +38,6 @@ def test_the_demo_trains_a_good_model_and_leaves_nothing(here: Installation) -> 
     assert weights.stat().st_size > 0
     assert shown["left_over"] == {"processes": 0, "directories": 0}
     assert here.machines() == []
-
-
-def test_interrupting_the_demo_cancels_its_job_and_leaves_nothing(here: Installation) -> None:
-    demo = here.start("demo", "--rounds", "500")
-    until(lambda: here.home.running() is not None, "the control plane is up", demo)
-    until(lambda: len(here.machines()) >= 8, "its machines run", demo)
-    demo.send_signal(signal.SIGINT)
-    demo.communicate(timeout=PATIENCE)
-
-    assert demo.returncode == 130
-    assert here.machines() == []
-    [job] = here.ask("job", "list")["jobs"]
-    assert job["state"] == "cancelled"
 
 
 def test_a_participant_that_dies_each_time_is_given_up_by_name(here: Installation) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -146,11 +145,9 @@ class Federation:
         return found[0].round.checkpoint.sha256
 
 
-@pytest.fixture(autouse=True, scope="session")
-def cheap_collections() -> None:
-    """Flower collects garbage for every model it reads, with all of torch on the heap."""
-    gc.collect()
-    gc.freeze()
+@pytest.fixture(autouse=True, scope="module")
+def quick(cheap_collections: None) -> None:
+    """All tests here make models."""
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import inspect
 import logging
@@ -26,18 +25,11 @@ from fedspan.errors import Corrupt
 from fedspan.flower.files import LINK
 from tests.support.recovery import Recovery, seen
 
+pytestmark = pytest.mark.usefixtures("cheap_collections")
+
 EXAMPLES: Final = int(os.environ.get("MODEL_EXAMPLES") or 0)
 FEW: Final = 20
 """By default, and always the same ones."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def cheap_collections() -> Iterator[None]:
-    """The product collects garbage after each round, here with all of hypothesis on the heap."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
