@@ -11,7 +11,7 @@ from fedspan.domain.spec import Purchase
 from fedspan.errors import Conflict, InvalidRequest
 from fedspan.services import waits
 from fedspan.services.changes import Step, change, event
-from fedspan.services.placements import offer_of
+from fedspan.services.offers import offer_of
 from fedspan.services.steps import taken
 
 

@@ -158,7 +158,7 @@ def _rates(app: App, job: Job) -> tuple[Rates, tuple[Change, ...]]:
 def _from_book(app: App, job: Job) -> Rates:
     from fedspan.placement.rates import earlier, rates  # NumPy loads where the book is read
     from fedspan.services import books
-    from fedspan.services.placements import participants_of
+    from fedspan.services.participants import participants_of
 
     assert job.aggregator is not None
     book, before = books.current(app), dict(app.rates.all(job.id))

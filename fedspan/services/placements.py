@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypedDict
-
-import structlog
+from typing import Final
 
 from fedspan.app import App
-from fedspan.domain.countries import COUNTRIES
 from fedspan.domain.jobs import Job, overrun, seconds_left
-from fedspan.domain.layers import architecture
-from fedspan.domain.machines import Offer, Role
-from fedspan.domain.parsing import nearest, parsed, refused
+from fedspan.domain.machines import Offer
+from fedspan.domain.parsing import parsed
 from fedspan.domain.placements import (
-    NOWHERE,
-    Candidate,
     Demand,
-    Participant,
     PlacementAnswer,
     PlacementQuestion,
 )
 from fedspan.domain.recovery import worth_trying
-from fedspan.domain.sites import Site, SiteKind
-from fedspan.domain.spec import JobSpec, Limits, ModelSpec, Need, Purchase
+from fedspan.domain.sites import Site
+from fedspan.domain.spec import JobSpec, Limits
 from fedspan.errors import (
     BudgetExceeded,
     DeadlineExceeded,
@@ -34,21 +27,12 @@ from fedspan.errors import (
     NoCapacity,
     ProviderError,
 )
-from fedspan.providers.base import Provider
 from fedspan.services import books
-from fedspan.services.asking import at_once
-from fedspan.services.examine import out_of_reach, program_key
+from fedspan.services.offers import available, passed_over
+from fedspan.services.participants import beside, sites_named, sizes, somewhere
 from fedspan.services.purchasing import affordable
 
-if TYPE_CHECKING:
-    from fedspan.placement.book import Book
-
-log = structlog.get_logger()
 SHOWN: Final = 10
-BYTES_PER_PARAMETER: Final = 4
-APP_MODEL_BYTES: Final = 10_000_000
-"""Only an app that runs knows its model; `placement.model_bytes` says better."""
-
 NO_DEADLINE_S: Final = 1e12
 """What nothing that ends takes."""
 OF_LIMITS: Final[dict[str, type[JobError]]] = {
@@ -56,7 +40,6 @@ OF_LIMITS: Final[dict[str, type[JobError]]] = {
     "limits.budget_usd": BudgetExceeded,
 }
 """What a job that has begun ends with when no place fits what is left of them."""
-ANY: Final = Need(vcpus=1, memory_mib=1)
 
 
 def question_of(spec: JobSpec) -> PlacementQuestion:
@@ -78,12 +61,12 @@ def score(
     if limit < 1:
         raise InvalidRequest(f"limit: {limit} is less than 1")
     named = [one for one in question.participants if isinstance(one, str)]
-    sites = _sites(app, named)
+    sites = sites_named(app, named)
     return choose(
         books.current(app),
         question,
-        [_somewhere(sites[one]) if isinstance(one, str) else one for one in question.participants],
-        **_sizes(app, question, list(sites.values())),
+        [somewhere(sites[one]) if isinstance(one, str) else one for one in question.participants],
+        **sizes(app, question, list(sites.values())),
         today=app.now().date(),
         limit=limit,
         compare=compare,
@@ -101,12 +84,12 @@ def place_job(app: App, job: Job) -> PlacementAnswer:
     passed = overrun(job, app.now())
     if passed is not None:
         raise passed
-    offers = _offers(app, job.spec)
+    offers = available(app, job.spec)
     if not offers:
         raise NoCapacity(
             "no provider offers any machine just now; try again later" + passed_over(app)
         )
-    sites = list(_sites(app, job.spec.participants).values())
+    sites = list(sites_named(app, job.spec.participants).values())
     answer = _among_offers(
         app,
         job.spec,
@@ -133,12 +116,12 @@ def check_place(app: App, spec: JobSpec) -> None:
         NoCapacity: no place has what else is demanded.
     """
     try:
-        offers = _offers(app, spec)
+        offers = available(app, spec)
     except ProviderError:
         return
     if not offers:
         return
-    sites = list(_sites(app, spec.participants).values())
+    sites = list(sites_named(app, spec.participants).values())
     ask = partial(_among_offers, app, spec, offers, rounds=spec.rounds)
     answer = ask(sites, limits=_unguessed(spec.limits) if _guessed(sites) else spec.limits)
     if answer.conflict is None and _guessed(sites):
@@ -190,8 +173,8 @@ def _among_offers(
     return choose(
         book_of(book, offers, today),
         question.model_copy(update={"rounds": rounds, "limits": limits}),
-        [_beside(site, book.regions.index) if here else _somewhere(site) for site in sites],
-        **_sizes(app, question, sites),
+        [beside(site, book.regions.index) if here else somewhere(site) for site in sites],
+        **sizes(app, question, sites),
         today=today,
         limit=SHOWN,
     )
@@ -202,73 +185,6 @@ def _found(app: App, answer: PlacementAnswer) -> PlacementAnswer:
     if answer.conflict is not None:
         raise NoCapacity(answer.explanation + passed_over(app))
     return answer
-
-
-def _offers(app: App, spec: JobSpec) -> list[Offer]:
-    """What fits; if nothing does, what there is, so that it can be told what it lacks. A cloud that
-    does not answer offers nothing, unless it is the only one.
-
-    Raises:
-        ProviderError: none answers.
-    """
-    sites = list(_sites(app, spec.participants).values())
-    providers = [one for one in app.providers.values() if _could_aggregate(app, one, sites)]
-    fitting = _asked(providers, spec.aggregator.need)
-    return fitting or _asked(providers, ANY)
-
-
-def _asked(providers: Sequence[Provider], need: Need) -> list[Offer]:
-    found: list[Offer] = []
-    silent: list[Exception] = []
-    asks = {one.name: partial(one.offers, need) for one in providers}
-    for name, said in at_once(asks).items():
-        if isinstance(said, Exception):
-            log.warning("CloudSilent", provider=name, error=f"{type(said).__name__}: {said}")
-            silent.append(said)
-        else:
-            found += said
-    if silent and len(silent) == len(providers):
-        raise silent[0]
-    return found
-
-
-def _could_aggregate(app: App, provider: Provider, sites: Sequence[Site]) -> bool:
-    able = provider.capabilities
-    if Role.AGGREGATOR not in able.roles:
-        return False
-    return _all_near(app, sites) if able.here else app.settings.reached_from_afar
-
-
-def _all_near(app: App, sites: Sequence[Site]) -> bool:
-    """Whether all participants reach an aggregator on this computer, which has no public address.
-    On test clouds they do; an agent that calls the API on loopback is here too."""
-    near = {SiteKind.LOCAL} if app.settings.reached_from_afar else {SiteKind.LOCAL, SiteKind.AGENT}
-    return app.settings.allow_loopback or all(one.kind in near for one in sites)
-
-
-def passed_over(app: App) -> str:
-    """A remark on the clouds that were not asked, where there are any."""
-    roles = [one.capabilities for one in app.providers.values()]
-    far = any(Role.AGGREGATOR in able.roles and not able.here for able in roles)
-    why = out_of_reach(app) if far else ""
-    return f". Clouds were passed over: {why}" if why else ""
-
-
-def offer_of(candidate: Candidate) -> Offer:
-    """What a provider is asked to launch for `candidate`."""
-    return Offer(
-        provider=candidate.provider,
-        region=candidate.region,
-        machine_type=candidate.machine_type,
-        vcpus=candidate.vcpus,
-        memory_mib=candidate.memory_mib,
-        price=round(candidate.price_usd_hour * 1_000_000),
-        spot=candidate.purchase is Purchase.SPOT,
-        arch=candidate.arch,
-        gpu=candidate.gpu,
-        gpus=candidate.gpus,
-        network_tier=candidate.network_tier,
-    )
 
 
 def _limits_left(job: Job, sites: Sequence[Site], now: datetime) -> Limits:
@@ -296,93 +212,3 @@ def _unguessed(limits: Limits) -> Limits:
 def _untrained(site: Site) -> Site:
     """`site`, were its training to take no time where it does not say how long."""
     return site if site.compute_s is not None else site.model_copy(update={"compute_s": 0.0})
-
-
-def _sites(app: App, names: Sequence[str]) -> dict[str, Site]:
-    found = app.sites.find_all(names)
-    unknown = [name for name in names if name not in found]
-    if unknown:
-        known = app.sites.ids()
-        raise refused(
-            unknown,
-            lambda name: (
-                f"participants: no site {name!r} is registered{nearest(name, known)}; or give its "
-                "name, latitude and longitude"
-            ),
-        )
-    return {name: site.value for name, site in found.items()}
-
-
-def _somewhere(site: Site) -> Participant:
-    """Raises `InvalidRequest` when the site does not say where it is, or says it wrong."""
-    if site.faults:
-        again = "register it anew (fedspan site add)"
-        raise InvalidRequest(*(f"participants: {one}; {again}" for one in site.faults))
-    participant = _participant(site)
-    if participant.nowhere:
-        raise InvalidRequest(
-            f"participants: site {NOWHERE.format(site.name)} (fedspan site add, site measure)"
-        )
-    return participant
-
-
-def participants_of(app: App, spec: JobSpec, book: Book) -> list[Participant]:
-    """A job's participants, as far as the places they tell are known."""
-    sites = _sites(app, spec.participants).values()
-    return [_beside(site, book.regions.index) for site in sites]
-
-
-def _beside(site: Site, regions: Container[str]) -> Participant:
-    """`site`, where a place is next door to everybody: that it is told wrong does not matter."""
-    half = (site.latitude is None) != (site.longitude is None)
-    kept = {
-        "rtt_ms": {place: ms for place, ms in site.rtt_ms.items() if place in regions},
-        "cloud": site.cloud if site.cloud in regions else None,
-        "country": site.country if site.country in COUNTRIES else "",
-        **({"latitude": None, "longitude": None} if half else {}),
-    }
-    return _participant(site.model_copy(update=kept))
-
-
-def _participant(site: Site) -> Participant:
-    return parsed(Participant, site.model_dump(include=set(Participant.model_fields)))
-
-
-class _Sizes(TypedDict):
-    model_bytes: int
-    program_bytes: int
-
-
-def _sizes(app: App, question: PlacementQuestion, sites: Sequence[Site]) -> _Sizes:
-    """What travels. A program that nobody has uploaded is the file its size was taken from."""
-    size, model = _model_bytes(app, question, sites), question.model
-    program = size if model is not None and model.file is not None else 0
-    return {"model_bytes": size, "program_bytes": (model and _uploaded(app, model)) or program}
-
-
-def _uploaded(app: App, model: ModelSpec) -> int:
-    """Bytes of the program that was uploaded for `model`; 0 without."""
-    if model.app is not None or not model.sha256:
-        return 0
-    return sum(one.bytes for one in app.objects.list(program_key(model.sha256)))
-
-
-def _model_bytes(app: App, question: PlacementQuestion, sites: Sequence[Site]) -> int:
-    """The size of the parameters, or what comes near it."""
-    if question.placement.model_bytes is not None:
-        return question.placement.model_bytes
-    model = question.model
-    if model is not None and model.app is not None:
-        return APP_MODEL_BYTES
-    if model is not None and (uploaded := _uploaded(app, model)):
-        return uploaded
-    if model is not None and model.layers is not None and question.data is not None:
-        data = [site.dataset(question.data.dataset) for site in sites]
-        known = next((one for one in data if one is not None), None)
-        if known is not None:
-            made = architecture(model.layers, known.features, len(known.classes))
-            return sum(one.size for one in made.tensors) * BYTES_PER_PARAMETER
-    raise InvalidRequest(
-        "placement.model_bytes: the size of the model is not known from what was given; say how "
-        "many bytes its parameters are"
-    )

@@ -25,7 +25,8 @@ from fedspan.services.changes import Step, change, enter, event, past
 from fedspan.services.examine import examine
 from fedspan.services.launching import TOKEN_LIFETIME, launched
 from fedspan.services.linking import cloud_of
-from fedspan.services.placements import offer_of, passed_over, place_job
+from fedspan.services.offers import offer_of, passed_over
+from fedspan.services.placements import place_job
 
 log = structlog.get_logger()
 

@@ -11,7 +11,7 @@ from fedspan.domain.rates import Messages, Rates
 from fedspan.placement.choose import choose
 from fedspan.placement.rates import earlier, rates
 from fedspan.services.books import shipped
-from fedspan.services.placements import offer_of
+from fedspan.services.offers import offer_of
 
 TODAY = date(2026, 11, 29)
 SIZE, ROUNDS = 2_000_000_000, 30

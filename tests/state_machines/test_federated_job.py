@@ -26,7 +26,7 @@ from fedspan.local.functions import Handler, handlers
 from fedspan.local.interpreter import Interpreter
 from fedspan.services.approve import approve
 from fedspan.services.cancel import cancel
-from fedspan.services.placements import offer_of
+from fedspan.services.offers import offer_of
 from fedspan.services.report_aggregator import report_aggregator
 from fedspan.services.report_site import report_site
 from fedspan.services.resume import resume

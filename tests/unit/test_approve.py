@@ -19,7 +19,7 @@ from fedspan.providers.memory import MemoryProvider
 from fedspan.services import ending, steps, waits
 from fedspan.services.approve import approve
 from fedspan.services.cancel import cancel
-from fedspan.services.placements import offer_of
+from fedspan.services.offers import offer_of
 from fedspan.services.report_aggregator import report_aggregator
 from fedspan.services.resume import resume
 from fedspan.services.submit import submit
