@@ -21,7 +21,12 @@ SUPERLINK: Final = "flwr.superlink.cli:flower_superlink"
 SUPERNODE: Final = "flwr.supernode.cli:flower_supernode"
 SUPEREXEC: Final = "flwr.supercore.cli:flower_superexec"
 SUPERNODE_LOOP: Final = "flwr.supernode.start_client_internal:time.sleep"
-HEARTBEAT: Final = "flwr.supernode.fleet_http_connection:HEARTBEAT_DEFAULT_INTERVAL"
+HEARTBEATS: Final = (
+    "flwr.supernode.fleet_http_connection:HEARTBEAT_DEFAULT_INTERVAL",
+    "flwr.supercore.heartbeat:HEARTBEAT_DEFAULT_INTERVAL",
+)
+"""What a SuperNode says its interval is, and what it goes by."""
+
 SUPEREXEC_LOOP: Final = "flwr.supercore.superexec.run_superexec:time.sleep"
 LAUNCH: Final = "flwr.supercore.superexec.executor.subprocess_executor:SubprocessExecutor.launch"
 LAUNCHED: Final = "flwr.supercore.superexec.executor.types:LaunchResult.accepted"
@@ -69,7 +74,7 @@ ON_CLIENT: Final = (
     *_BOTH,
     SUPERNODE,
     SUPERNODE_LOOP,
-    HEARTBEAT,
+    *HEARTBEATS,
     CLIENT_TASK,
     CLIENT,
     CLIENT_INSTALL,

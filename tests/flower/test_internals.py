@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from flwr.common.constant import HEARTBEAT_CALL_TIMEOUT, HEARTBEAT_PATIENCE
 
 from fedspan.domain.reports import Phase
 from fedspan.flower import internals
@@ -51,6 +53,37 @@ def test_the_middleware_we_narrow_to_its_paths_is_there() -> None:
     stock = internals.call(internals.MIDDLEWARE)()
 
     assert internals.MIDDLEWARE_PATHS.keys() <= {one.cls.__name__ for one in stock}
+
+
+HEARTBEATS = """
+import threading
+from flwr.supercore.heartbeat import HeartbeatSender
+from flwr.supernode import fleet_http_connection
+from fedspan.flower.pace import Bell
+from fedspan.flower.workers import prepare_supernode
+
+class Ends(threading.Event):
+    waits = []
+
+    def wait(self, timeout=None):
+        self.waits.append(timeout)
+        if len(self.waits) == 20:
+            self.set()
+
+prepare_supernode(Bell())
+sender = HeartbeatSender(lambda: True)
+sender._stop_event = Ends()
+sender._run()
+print(fleet_http_connection.HEARTBEAT_DEFAULT_INTERVAL, max(Ends.waits))
+"""
+
+
+def test_a_supernode_may_miss_a_heartbeat_before_it_counts_as_gone() -> None:
+    """It tells the SuperLink one interval and could well keep another."""
+    ran = subprocess.run([sys.executable, "-c", HEARTBEATS], capture_output=True, text=True)
+    told, longest = (float(one) for one in ran.stdout.split())
+
+    assert 2 * longest + HEARTBEAT_CALL_TIMEOUT < HEARTBEAT_PATIENCE * told
 
 
 @pytest.mark.parametrize("mode", ["warm", "stock"])
