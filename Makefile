@@ -8,7 +8,7 @@ CHECKOV := $(VENV)-checkov
 CHECKOV_VERSION := 3.3.30
 CHECKED := $(CHECKOV)/.$(CHECKOV_VERSION)
 
-WORKERS ?= 3
+WORKERS ?= 2
 KILLS  ?= 25
 SEED   ?= $(shell date +%s)
 
