@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from enum import StrEnum
+from hashlib import sha256
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
@@ -41,6 +42,16 @@ class Offer(Value):
             and (wanted is None or self.gpus >= wanted.count)
             and (wanted is None or wanted.model in (None, self.gpu))
         )
+
+
+def zones_in_order(zones: Iterable[str], key: str, avoid: Container[str]) -> list[str]:
+    """In which order `zones` are asked for the machine of `key`: those to `avoid` last. Each key
+    has an order of its own, always the same."""
+
+    def order(zone: str) -> tuple[bool, str]:
+        return zone in avoid, sha256(f"{key}/{zone}".encode()).hexdigest()
+
+    return sorted(zones, key=order)
 
 
 def cheapest(offers: Iterable[Offer], need: Need) -> Offer:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from hashlib import sha256
 from typing import Any, Final
 
 import structlog
 from botocore.exceptions import ClientError
 
-from fedspan.domain.machines import MachineSpec
+from fedspan.domain.machines import MachineSpec, zones_in_order
 from fedspan.errors import NoCapacity, ProviderError
 from fedspan.providers.aws.errors import LACKING, code_of, of_zone
 
@@ -21,9 +20,8 @@ LONGEST: Final = timedelta(seconds=30)
 
 
 def in_order(ec2: Any, job: str, spec: MachineSpec) -> list[str]:
-    """Those of the region that machines can be in, the ones to avoid last; each key has an order of
-    its own, always the same. None where there is nothing to avoid, or zones may not be known: EC2
-    is to choose."""
+    """Those of the region that machines can be in, the ones to avoid last. None where there is
+    nothing to avoid, or zones may not be known: EC2 is to choose."""
     if not spec.avoid_zones:
         return []
     try:
@@ -40,11 +38,7 @@ def in_order(ec2: Any, job: str, spec: MachineSpec) -> list[str]:
             why="the credential lacks ec2:DescribeAvailabilityZones, so EC2 chooses the zone",
         )
         return []
-
-    def order(zone: str) -> tuple[bool, str]:
-        return zone in spec.avoid_zones, sha256(f"{spec.key}/{zone}".encode()).hexdigest()
-
-    return sorted(zones, key=order)
+    return zones_in_order(zones, spec.key, spec.avoid_zones)
 
 
 def _usable(ec2: Any) -> list[str]:

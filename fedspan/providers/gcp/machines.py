@@ -6,13 +6,12 @@ import contextlib
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from hashlib import sha256
 from typing import Any, Final, Self
 
 import requests
 
 from fedspan.domain.credentials import GcpSecret
-from fedspan.domain.machines import Machine, MachineSpec, MachineState, Offer, Role
+from fedspan.domain.machines import Machine, MachineSpec, MachineState, Offer, Role, zones_in_order
 from fedspan.domain.spec import Need
 from fedspan.errors import InvalidRequest, NoCapacity, NotOffered, ProviderError
 from fedspan.placement.offers import offers_in
@@ -165,19 +164,14 @@ class GcpProvider:
         return marks.machine(name, MachineState.PENDING, zone)
 
     def _zones(self, marks: Marks, avoid: Sequence[str]) -> list[str]:
-        """Of the offer's region, those that have its machine type, those to `avoid` last; each key
-        has an order of its own, always the same."""
+        """Of the offer's region, those that have its machine type, those to `avoid` last."""
         offer = marks.offer
         wanted = equal("name", offer.machine_type)
         found = self._calls.aggregated("machineTypes", "name", filter=wanted)
         zones = {zone for zone, _ in found if zone.rpartition("-")[0] == offer.region}
         if not zones:
             raise NotOffered(f"gcp: {offer.region} has no {offer.machine_type}")
-
-        def order(zone: str) -> tuple[bool, str]:
-            return zone in avoid, sha256(f"{marks.key}/{zone}".encode()).hexdigest()
-
-        return sorted(zones, key=order)
+        return zones_in_order(zones, marks.key, avoid)
 
     def _shielded(
         self, name: str, marks: Marks, spec: MachineSpec
