@@ -16,47 +16,49 @@ def report_site(app: App, report: SiteReport) -> SiteManifest:
     """Take in a report. An echo changes nothing and is answered all the same."""
     if app.sites.find(report.site) is None:
         raise NotFound(f"no site {report.site!r}")
-    _remember(app, report)
-    if report.job is not None:
-        _wake(app, report.job)
+    job = _found(app, _remember(app, report).job)
+    if job is not None and job.state is JobState.RESTING:
+        waits.settle(app, job)  # its aggregator may be needed before its time
     if report.measured is not None:
         hear(app, report.site, report.measured)
-    return site_manifest(app, report.site, report.machine)
+    return _manifest(app, report.site, report.machine, job)
 
 
 def site_manifest(app: App, site: str, machine: str) -> SiteManifest:
     """How the machine should be. One that has not reported is linked to nothing."""
-    link = _link(app, site, machine)
     agent = app.agents.find(machine, site)
-    working = agent.value.job if agent else None
-    found = app.jobs.find(working) if working else None
+    return _manifest(app, site, machine, _found(app, agent.value.job) if agent else None)
+
+
+def _manifest(app: App, site: str, machine: str, working: Job | None) -> SiteManifest:
+    """`working` is the job that the machine works for, by its last word."""
     return SiteManifest(
         desired=Desired.RUN,
-        link=link,
-        finish=working if found and rest.finishing(found.value) else None,
+        link=_link(app, site, machine),
+        finish=working.id if working and rest.finishing(working) else None,
         measure=asked_of(app, site, machine),
         heartbeat_seconds=app.settings.heartbeat_seconds,
         lease_seconds=app.settings.lease_seconds,
     )
 
 
-def _wake(app: App, job_id: str) -> None:
-    """The job's aggregator may be needed before its time."""
-    found = app.jobs.find(job_id)
-    if found is not None and found.value.state is JobState.RESTING:
-        waits.settle(app, found.value)
+def _found(app: App, job: str | None) -> Job | None:
+    found = app.jobs.find(job) if job else None
+    return found.value if found else None
 
 
-def _remember(app: App, report: SiteReport) -> None:
+def _remember(app: App, report: SiteReport) -> Agent:
+    """The machine by its latest word, which is `report` unless a newer one was faster."""
     known = app.agents.find(report.machine, report.site)
     if known is not None and report.seq <= known.value.seq:
-        return
+        return known.value
     agent = Agent(seen=app.now(), **report.model_dump(exclude={"measured"}))
     expected = known.version if known else 0
     try:
         app.store.write([app.agents.put(agent, report.machine, report.site, expected=expected)])
     except Conflict:
-        return  # a newer report of this machine was faster; it says all that matters
+        return app.agents.get(report.machine, report.site).value
+    return agent
 
 
 def _link(app: App, site: str, machine: str) -> Link | None:

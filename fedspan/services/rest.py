@@ -28,11 +28,12 @@ def finishing(job: Job) -> bool:
 def over(app: App, job: Job) -> bool:
     """Whether nobody trains any more, or somebody who should have has fallen silent: its machine
     may have died, and has to begin again while the others still train."""
+    agents = {name: agent_of(app, job, name) for name in job.spec.participants}
     asked = (n for n, one in job.progress.participants.items() if one.status is Status.TRAINING)
     now, limit = app.now(), app.settings.lost_seconds
-    agents = [agent_of(app, job, name) for name in asked]
-    silent = any(one is None or lost(one, now, limit) for one in agents)
-    return silent or not busy(app, job)
+    owing = (agents[name] for name in asked)
+    silent = any(one is None or lost(one, now, limit) for one in owing)
+    return silent or not busy_of(app, job, (one for one in agents.values() if one is not None))
 
 
 def busy(app: App, job: Job) -> dict[str, Agent]:
