@@ -104,7 +104,7 @@ class Supervisor:
             if child.name == WATCHER:
                 self._log.info("%s", child.ended)
             else:
-                self._fail(DiskFull if ROOMLESS in child.ended else AggregatorLost, child.ended)
+                self._fail(_of_end(child.ended, AggregatorLost), child.ended)
 
     def _follow(self) -> None:
         try:
@@ -166,11 +166,8 @@ class Supervisor:
         if self._status.phase in (Phase.DONE, Phase.FAILED, Phase.LEAVING):
             return
         if ended:
-            kinds = {KILLED: AggregatorLost, ROOMLESS: DiskFull}
-            found = [kind for said, kind in kinds.items() if said in ended]
-            self._fail(
-                [*found, TrainingFailed][0], f"the training stopped without a result: {ended}"
-            )
+            why = _of_end(ended, TrainingFailed)
+            self._fail(why, f"the training stopped without a result: {ended}")
         elif self._run is not None and time.monotonic() - self._looked > RUN_CHECK_SECONDS:
             self._looked = time.monotonic()
             self._check_run(self._run)
@@ -284,6 +281,12 @@ class Supervisor:
         if self._status.phase is Phase.STARTING and self._up:
             return Phase.READY
         return self._status.phase
+
+
+def _of_end(ended: str, otherwise: type[FedspanError]) -> type[FedspanError]:
+    """What it means how a process ended, by the word on that."""
+    kinds = {KILLED: AggregatorLost, ROOMLESS: DiskFull}
+    return next((kind for said, kind in kinds.items() if said in ended), otherwise)
 
 
 def _kind(exc: Exception) -> type[FedspanError]:
