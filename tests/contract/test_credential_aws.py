@@ -24,7 +24,7 @@ from fedspan.providers.aws.check import examine
 from fedspan.providers.aws.policy import PASS_ROLE, PURPOSES, policy
 from tests.clouds.aws import accounts
 from tests.clouds.aws.wire import Fault, Wire, refusal
-from tests.contract.test_provider_aws import SSH_KEY, spec, swept, told
+from tests.contract.ec2.conftest import SSH_KEY, spec, swept, told
 
 WITHOUT_DOING_IT = {"iam:CreateServiceLinkedRole"}
 """AWS does not tell of these, and EC2 asks for them itself."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import os
-import secrets
 import subprocess
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from fedspan.domain.machines import Machine, MachineSpec, MachineState, Offer, Role
+from fedspan.domain.machines import Machine, MachineState
 from fedspan.domain.spec import CpuArch, Need
 from fedspan.errors import (
     CloudUnavailable,
@@ -35,87 +33,15 @@ from fedspan.providers.aws.launching import PUBLIC_ADDRESS, image_of
 from fedspan.providers.aws.machines import AwsProvider
 from tests.clouds.aws import accounts
 from tests.clouds.aws.wire import XML, Fault, Wire, refusal
+from tests.contract.ec2.conftest import SSH_KEY, Really, cut_off, spec, swept, told
 
-SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAII9OY6JlctNDUEg8aHg8qhVMZqemmd/2OyDfZkeebtix test"
 CALLS = 6
 """Of one launch: look up instance and group, make group, rules, key pair and instance."""
-
-
-class Really:
-    """What there is of this test, as EC2 itself says."""
-
-    def __init__(self, ec2: Any) -> None:
-        self.ec2 = ec2
-        self.owner = f"t-{secrets.token_hex(8)}"
-
-    def all(self) -> tuple[list[Any], list[Any], list[Any]]:
-        """Instances that have not ended, groups, key pairs."""
-        ours = {"Filters": marks.filters(self.owner)}
-        kept = self.ec2.describe_instances(**ours)["Reservations"]
-        instances = [one for r in kept for one in r["Instances"]]
-        return (
-            [one for one in instances if one["State"]["Name"] != "terminated"],
-            self.ec2.describe_security_groups(**ours)["SecurityGroups"],
-            self.ec2.describe_key_pairs(**ours)["KeyPairs"],
-        )
-
-    def counts(self) -> list[int]:
-        return [len(found) for found in self.all()]
-
-
-@pytest.fixture
-def really(aws_client: Callable[..., Any], moto_url: str) -> Really:
-    return Really(aws_client("ec2", moto_url))
-
-
-@pytest.fixture
-def cloud(aws_wire: Wire, really: Really) -> Iterator[AwsProvider]:
-    aws_wire.owner = really.owner
-    provider = accounts.provider(aws_wire.url, ssh_key=SSH_KEY, owner=really.owner)
-    yield provider
-    provider.close()
-
-
-def spec(key: str = "j-1-aggregator-1", **changes: Any) -> MachineSpec:
-    offer = {
-        "provider": "aws",
-        "region": "us-east-1",
-        "machine_type": "m7i.large",
-        "vcpus": 2,
-        "memory_mib": 8192,
-        "price": 100_800,
-        "spot": changes.pop("spot", False),
-    }
-    given: dict[str, Any] = {
-        "key": key,
-        "role": Role.AGGREGATOR,
-        "epoch": 1,
-        "offer": Offer.model_validate(offer),
-        "environment": {"FEDSPAN_TOKEN": "hush"},
-        "port": 8443,
-        "sources": ("192.0.2.0/24", "2001:db8::/32"),
-    }
-    return MachineSpec(**given | changes)
 
 
 def nothing(action: str, rows: str) -> Fault:
     """An answer that shows none."""
     return Fault(200, f"<{action}Response><{rows}/></{action}Response>".encode(), XML)
-
-
-def told(error: BaseException) -> str:
-    """All that a log would have of it."""
-    return "".join(traceback.format_exception(error))
-
-
-def swept(cloud: AwsProvider) -> None:
-    """What a tear-down does: as long as something is seen, terminate it."""
-    for _ in range(5):
-        found = cloud.machines()
-        for machine in found:
-            cloud.terminate(machine)
-        if not found:
-            return
 
 
 class TestALaunchThatIsCutOff:
@@ -129,10 +55,8 @@ class TestALaunchThatIsCutOff:
     def cut(
         self, request: pytest.FixtureRequest, after: int, cloud: AwsProvider, aws_wire: Wire
     ) -> int:
-        aws_wire.most, aws_wire.lost = after, bool(request.param)
-        with suppress(ProviderError):
+        with cut_off(aws_wire, after, lost=request.param):
             cloud.launch("j-1", spec())
-        aws_wire.most = None
         return after
 
     def test_makes_one_machine_when_it_is_repeated(
@@ -168,11 +92,9 @@ def test_an_end_that_is_cut_off_is_finished_by_the_next(
 ) -> None:
     made = cloud.launch("j-1", spec())
     for lost in (True, False):
-        aws_wire.most, aws_wire.lost = after, lost
-        with suppress(ProviderError):
+        with cut_off(aws_wire, after, lost=lost):
             cloud.terminate(made)
             cloud.terminate(made)
-        aws_wire.most = None
     swept(cloud)
 
     assert really.counts() == [0, 0, 0]

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from typing import Any
-
 import pytest
 from structlog.testing import capture_logs
 
@@ -15,7 +11,7 @@ from fedspan.providers.aws.machines import AwsProvider
 from fedspan.providers.aws.zones import LONGEST
 from tests.clouds.aws import accounts
 from tests.clouds.aws.wire import XML, Fault, Wire, refusal
-from tests.contract.test_provider_aws import SSH_KEY, Really, spec, swept
+from tests.contract.ec2.conftest import SSH_KEY, Really, cut_off, spec, swept
 
 ZONES = [f"us-east-1{letter}" for letter in "abcdef"]
 AVOIDED = "us-east-1a"
@@ -27,19 +23,6 @@ zone (group, rules, key pair, instance)."""
 CLEARING = 4
 """Key pair and group of a zone that refused, looked up and deleted."""
 CALLS = LOOKS + ZONE + CLEARING + ZONE
-
-
-@pytest.fixture
-def really(aws_client: Callable[..., Any], moto_url: str) -> Really:
-    return Really(aws_client("ec2", moto_url))
-
-
-@pytest.fixture
-def cloud(aws_wire: Wire, really: Really) -> Iterator[AwsProvider]:
-    aws_wire.owner = really.owner
-    provider = accounts.provider(aws_wire.url, ssh_key=SSH_KEY, owner=really.owner)
-    yield provider
-    provider.close()
 
 
 def launch(cloud: AwsProvider, *avoid: str) -> str:
@@ -253,10 +236,8 @@ class TestALaunchThatIsCutOff:
         self, request: pytest.FixtureRequest, after: int, cloud: AwsProvider, aws_wire: Wire
     ) -> int:
         aws_wire.instead["RunInstances"] = sold_out(1)
-        aws_wire.most, aws_wire.lost = after, bool(request.param)
-        with suppress(ProviderError):
+        with cut_off(aws_wire, after, lost=request.param):
             launch(cloud)
-        aws_wire.most = None
         aws_wire.instead.clear()
         return after
 
