@@ -27,7 +27,7 @@ from fedspan.domain.sites import Load, Training
 from fedspan.domain.texts import brief
 from fedspan.flower import replies
 from fedspan.flower.aggregator import free_port
-from fedspan.flower.certificates import LOOPBACK, NodeKey, node_key, write_secret
+from fedspan.flower.certificates import LOOPBACK, NodeKey, node_key, write_private
 from fedspan.flower.files import LINK, WORK
 from fedspan.flower.measuring import Measuring
 from fedspan.flower.reporting import API, Api, Away, Dismissed, Pace, Sequence, logger, wanted
@@ -83,12 +83,12 @@ class Node:
         self.link = link
         self.key = key
         self._work = settings.work
-        write_secret(self._work / "superexec.secret", token_hex(32).encode())
-        (self._work / "ca.pem").write_text(link.certificate, encoding="utf-8")
+        write_private(self._work / "superexec.secret", token_hex(32).encode())
+        write_private(self._work / "ca.pem", link.certificate.encode())
         path = settings.datasets[link.dataset.name]  # ours, whatever the link says
         opened = {"path": path}
         told = link.model_copy(update={"dataset": link.dataset.model_copy(update=opened)})
-        (self._work / "link.json").write_text(told.model_dump_json(), encoding="utf-8")
+        write_private(self._work / "link.json", told.model_dump_json().encode())
         port = free_port()
         supernode = workers.supernode(self._supernode_options(settings.site, path, port))
         options = self._superexec_options(port)

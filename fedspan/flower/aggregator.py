@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from fedspan.errors import AggregatorLost, InvalidRequest, StoreError
 from fedspan.flower import front
 from fedspan.flower.app_process import ENDED, READY
-from fedspan.flower.certificates import LOOPBACK, server_certificate, write_secret
+from fedspan.flower.certificates import LOOPBACK, server_certificate, write_private
 from fedspan.flower.warm import Family
 from fedspan.flower.workers import Workers
 from fedspan.objects.opening import open_objects
@@ -40,7 +40,7 @@ class Flower:
         for stale in (self._ended, self._app_ready):
             stale.unlink(missing_ok=True)
         self._secret = work / "superexec.secret"
-        write_secret(self._secret, token_hex(32).encode())
+        write_private(self._secret, token_hex(32).encode())
         self._port = free_port()
         self._workers = Workers(family, stock=stock)
         with _listen(host, port) as listener:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -66,7 +67,7 @@ def server_certificate(folder: Path, address: str, now: datetime) -> ServerCerti
     made = ServerCertificate(folder / "ca.pem", folder / "server.pem", folder / "server.key")
     made.ca.write_bytes(ca.public_bytes(Encoding.PEM))
     made.certificate.write_bytes(certificate.public_bytes(Encoding.PEM))
-    write_secret(made.key, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    write_private(made.key, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return made
 
 
@@ -82,18 +83,33 @@ def node_key(path: Path) -> NodeKey:
     """A new key pair, its private key at `path`. One serves one start of a SuperNode: a
     SuperLink refuses a key for a minute after its bearer was killed."""
     key = _new_key()
-    write_secret(path, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    write_private(path, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     return NodeKey(path, public.decode())
 
 
-def write_secret(path: Path, secret: bytes) -> None:
-    """Write a file nobody else could ever read, not even while it was being made."""
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file nobody else could ever read, not even while it was being made.
+
+    One of ours that is there is written over, not replaced: a full disk has the room for that.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    if not _private(path):
+        path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(secret)
+        file.write(data)
+        file.truncate()
+
+
+def _private(path: Path) -> bool:
+    """Whether a file is there that nobody else can have open."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return False
+    alone = (found.st_uid, found.st_nlink) == (os.geteuid(), 1)
+    return alone and found.st_mode == stat.S_IFREG | 0o600
 
 
 def _new_key() -> ec.EllipticCurvePrivateKey:
