@@ -96,14 +96,7 @@ class Family:
         Of this process's descriptors it has `keep` alone; signals are back to their defaults.
         """
         self.logs.mkdir(parents=True, exist_ok=True)
-        parent = os.getpid()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        gc.freeze()  # else the child's collector would touch, and so copy, all our pages
-        pid = os.fork()
-        if not pid:
-            _live(_Birth(name, parent, self.logs / f"{name}.log", keep), work)
-        gc.unfreeze()
+        pid = _fork(_Birth(name, os.getpid(), self.logs / f"{name}.log", keep), work)
         child = Child(name, pid, time.monotonic())
         self.children.append(child)
         return child
@@ -145,6 +138,11 @@ class Family:
             time.sleep(0.005)
 
 
+def let_go(name: str, work: Callable[[], object], log: Path, keep: Sequence[int] = ()) -> int:
+    """As `Family.fork`, for a process that outlives this one, in a session of its own; its id."""
+    return _fork(_Birth(name, None, log, keep), work)
+
+
 def die_with(parent: int) -> None:
     """End this process when `parent` ends, whatever ended it."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -166,17 +164,33 @@ def watch(parent: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Birth:
+    """`parent`: with whom it dies, if with anybody."""
+
     name: str
-    parent: int
+    parent: int | None
     log: Path
     keep: Sequence[int]
+
+
+def _fork(birth: _Birth, work: Callable[[], object]) -> int:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    gc.freeze()  # else the child's collector would touch, and so copy, all our pages
+    pid = os.fork()
+    if not pid:
+        _live(birth, work)
+    gc.unfreeze()
+    return pid
 
 
 def _live(birth: _Birth, work: Callable[[], object]) -> NoReturn:
     """The whole life of a forked child: nothing of the parent's stack runs after it."""
     code = 1
     try:
-        die_with(birth.parent)
+        if birth.parent is None:
+            os.setsid()
+        else:
+            die_with(birth.parent)
         _prctl(_PR_SET_NAME, birth.name.encode())
         _settle(birth.log, birth.keep)
         work()

@@ -64,11 +64,11 @@ def opened(
     Raises:
         InvalidRequest, StoreError: a part cannot be opened.
     """
-    store = _store(home, settings)
+    store, here = _store(home, settings), _this_computer(home)
     try:
         clouds = wiring.clouds(settings, lambda: open_objects(settings.objects_url))
         keys = wiring.master_key(settings)
-        local: Mapping[str, Provider] = {"local": _this_computer(home)}
+        local: Mapping[str, Provider] = {"local": here}
         yield App(
             settings=settings,
             store=store,
@@ -84,6 +84,7 @@ def opened(
             post=wiring.post,
         )
     finally:
+        here.close()
         store.close()
 
 
@@ -94,8 +95,9 @@ def _store(home: Home, settings: Settings) -> Store:
 
 
 def _this_computer(home: Home) -> LocalProvider:
-    commands = {
-        Role.AGGREGATOR: [sys.executable, str(asset("aggregator_image/entrypoint.py"))],
-        Role.CLIENT: [sys.executable, str(asset("client_image/entrypoint.py"))],
-    }
-    return LocalProvider(home.machines, commands, wiring.now)
+    programs = {role: str(asset(f"{role}_image/entrypoint.py")) for role in Role}
+    commands = {role: [sys.executable, program] for role, program in programs.items()}
+    forking = [sys.executable, "-P", "-m", "fedspan.flower.fork_server"]
+    forks = {role: [*forking, role, program] for role, program in programs.items()}
+    can_fork = sys.platform == "linux"  # elsewhere libraries do not survive it, and /proc is not
+    return LocalProvider(home.machines, commands, wiring.now, forks if can_fork else {})

@@ -29,6 +29,7 @@ from fedspan.domain.machines import Machine, MachineSpec, MachineState, Offer, R
 from fedspan.domain.spec import CpuArch, Need
 from fedspan.errors import NoCapacity, ProviderError, StorageFull
 from fedspan.providers.base import Capabilities
+from fedspan.providers.forking import ForkServer
 from fedspan.providers.user_data import NOTICES
 
 MARK: Final = "FEDSPAN_LOCAL_MACHINE"
@@ -40,7 +41,8 @@ GONE_SECONDS: Final = 5.0
 
 
 class LocalProvider:
-    """`commands` says what a machine of each role runs: the image's entry point."""
+    """`commands` says what a machine of each role runs: the image's entry point; `fork_servers`
+    what forks such a machine, for the roles that have one."""
 
     name = "local"
     capabilities = Capabilities(user_data_bytes=1_000_000, here=True)
@@ -50,12 +52,17 @@ class LocalProvider:
         folder: Path,
         commands: Mapping[Role, Sequence[str]],
         now: Callable[[], datetime],
-        environment: Mapping[str, str] | None = None,
+        fork_servers: Mapping[Role, Sequence[str]] | None = None,
     ) -> None:
         self._folder = folder
         self._commands = commands
         self._now = now
-        self._environment = dict(environment or {})
+        inherited = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        self._environment = inherited
+        self._fork_servers = {
+            role: ForkServer(command, inherited, folder.parent / "logs" / f"{role}-forks.txt")
+            for role, command in (fork_servers or {}).items()
+        }
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._lock = threading.Lock()
 
@@ -118,6 +125,11 @@ class LocalProvider:
         except OSError as exc:
             raise _translated(f"terminate {machine.id}", exc) from exc
 
+    def close(self) -> None:
+        """Its machines stay."""
+        for server in self._fork_servers.values():
+            server.close()
+
     def _record(self, folder: Path, job: str, spec: MachineSpec) -> Machine:
         machine = Machine(
             id=spec.key,
@@ -133,10 +145,28 @@ class LocalProvider:
         return machine
 
     def _start(self, folder: Path, spec: MachineSpec) -> None:
-        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        environment |= self._environment | spec.environment
+        environment = self._environment | spec.environment
         environment |= {MARK: str(folder), "FEDSPAN_WORK": str(folder / "work")}
         environment |= {NOTICES: "file"}  # work/notice.json, as anyone may write it
+        pid = self._forked(folder, spec.role, environment)
+        if pid is None:
+            pid = self._executed(folder, spec, environment)
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended already
+            born = psutil.Process(pid).create_time()
+            _write(folder / "process.json", json.dumps({"pid": pid, "created": born}))
+
+    def _forked(self, folder: Path, role: Role, environment: Mapping[str, str]) -> int | None:
+        """Once one machine is started, all fork servers begin to import: others follow."""
+        for server in self._fork_servers.values():
+            server.begin()
+        if role not in self._fork_servers:
+            return None
+        pid = self._fork_servers[role].fork(folder, environment)
+        for process in _marked(folder) if pid is None else ():  # of a fork that was not told of
+            process.kill()
+        return pid
+
+    def _executed(self, folder: Path, spec: MachineSpec, environment: Mapping[str, str]) -> int:
         with (folder / "console.log").open("ab") as console:
             child = subprocess.Popen(
                 list(self._commands[spec.role]),
@@ -149,8 +179,7 @@ class LocalProvider:
             )
         with self._lock:
             self._children[spec.key] = child
-        born = psutil.Process(child.pid).create_time()
-        _write(folder / "process.json", json.dumps({"pid": child.pid, "created": born}))
+        return child.pid
 
     def _reap(self) -> None:
         """Take the status of children that have ended, so that they are no zombies."""
