@@ -99,3 +99,14 @@ def swept(cloud: AwsProvider) -> None:
             cloud.terminate(machine)
         if not found:
             return
+
+
+class CutOff:
+    """What holds wherever a launch is `cut`."""
+
+    def test_leaves_nothing_once_all_that_is_seen_is_terminated(
+        self, cut: int, cloud: AwsProvider, really: Really
+    ) -> None:
+        swept(cloud)
+
+        assert really.counts() == [0, 0, 0]

@@ -33,7 +33,7 @@ from fedspan.providers.aws.launching import PUBLIC_ADDRESS, image_of
 from fedspan.providers.aws.machines import AwsProvider
 from tests.clouds.aws import accounts
 from tests.clouds.aws.wire import XML, Fault, Wire, refusal
-from tests.contract.ec2.conftest import SSH_KEY, Really, cut_off, spec, swept, told
+from tests.contract.ec2.conftest import SSH_KEY, CutOff, Really, cut_off, spec, swept, told
 
 CALLS = 6
 """Of one launch: look up instance and group, make group, rules, key pair and instance."""
@@ -44,7 +44,7 @@ def nothing(action: str, rows: str) -> Fault:
     return Fault(200, f"<{action}Response><{rows}/></{action}Response>".encode(), XML)
 
 
-class TestALaunchThatIsCutOff:
+class TestALaunchThatIsCutOff(CutOff):
     """Killed after so many calls; `lost`: the last was done, but nobody heard of it."""
 
     @pytest.fixture(params=range(1, CALLS + 1), ids=lambda n: f"after-{n}")
@@ -66,13 +66,6 @@ class TestALaunchThatIsCutOff:
 
         assert [one.id for one in cloud.machines("j-1")] == [made.id]
         assert really.counts() == [1, 1, 1]
-
-    def test_leaves_nothing_once_all_that_is_seen_is_terminated(
-        self, cut: int, cloud: AwsProvider, really: Really
-    ) -> None:
-        swept(cloud)
-
-        assert really.counts() == [0, 0, 0]
 
     def test_is_seen_from_its_first_trace_on(
         self, cut: int, cloud: AwsProvider, really: Really

@@ -11,7 +11,7 @@ from fedspan.providers.aws.machines import AwsProvider
 from fedspan.providers.aws.zones import LONGEST
 from tests.clouds.aws import accounts
 from tests.clouds.aws.wire import XML, Fault, Wire, refusal
-from tests.contract.ec2.conftest import SSH_KEY, Really, cut_off, spec, swept
+from tests.contract.ec2.conftest import SSH_KEY, CutOff, Really, cut_off, spec, swept
 
 ZONES = [f"us-east-1{letter}" for letter in "abcdef"]
 AVOIDED = "us-east-1a"
@@ -224,7 +224,7 @@ class TestACredentialThatMayNotAskForZones:
         assert really.counts() == [0, 0, 0]
 
 
-class TestALaunchThatIsCutOff:
+class TestALaunchThatIsCutOff(CutOff):
     """As in one zone alone; here the first zone refuses, and has room again at the repeat."""
 
     @pytest.fixture(params=range(LOOKS + 1, CALLS + 1), ids=lambda n: f"after-{n}")
@@ -250,13 +250,6 @@ class TestALaunchThatIsCutOff:
 
         assert [one.zone for one in cloud.machines("j-1")] == [made] != [AVOIDED]
         assert really.counts() == [1, 1, 1]
-
-    def test_leaves_nothing_once_all_that_is_seen_is_terminated(
-        self, cut: int, cloud: AwsProvider, really: Really
-    ) -> None:
-        swept(cloud)
-
-        assert really.counts() == [0, 0, 0]
 
 
 def test_a_launch_has_as_many_calls_as_these_tests_cut(cloud: AwsProvider, aws_wire: Wire) -> None:
