@@ -44,10 +44,11 @@ class ForkServer:
         self._lock = threading.Lock()
 
     def begin(self) -> None:
-        """Have it import what machines need, if it does not already. Raises `OSError`."""
+        """Have it import what machines need, if it does not already; `fork` tells if it cannot."""
         if self._lock.acquire(blocking=False):
             try:
-                self._running()
+                with contextlib.suppress(OSError):
+                    self._running()
             finally:
                 self._lock.release()
 
@@ -68,6 +69,7 @@ class ForkServer:
 
     def _ask(self, folder: Path, environment: Mapping[str, str]) -> int:
         requests = self._running()
+        requests.settimeout(ANSWER_SECONDS)
         descriptor = os.memfd_create("environment")
         with os.fdopen(descriptor, "wb", buffering=0) as file:
             file.write(json.dumps(dict(environment)).encode())
@@ -80,7 +82,6 @@ class ForkServer:
             return self._requests
         self._end()
         self._requests, theirs = socket.socketpair()
-        self._requests.settimeout(ANSWER_SECONDS)
         self._console.parent.mkdir(mode=0o700, exist_ok=True)
         with theirs, self._console.open("wb") as console:
             self._process = subprocess.Popen(

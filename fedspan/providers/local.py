@@ -110,14 +110,7 @@ class LocalProvider:
         if not folder.exists():
             return
         _kill_group(folder)
-        end = time.monotonic() + GONE_SECONDS
-        while alive := _living(folder):
-            if time.monotonic() > end:
-                raise ProviderError(f"local terminate {machine.id}: {alive} do not end")
-            for process in alive:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-            time.sleep(0.01)  # not `wait_procs`: an orphan is a zombie until init looks after it
+        _see_gone(folder)
         self._reap()
         _keep_log(folder, self._folder.parent / "logs")
         try:
@@ -162,8 +155,8 @@ class LocalProvider:
         if role not in self._fork_servers:
             return None
         pid = self._fork_servers[role].fork(folder, environment)
-        for process in _marked(folder) if pid is None else ():  # of a fork that was not told of
-            process.kill()
+        if pid is None:
+            _see_gone(folder)  # a fork that was not told of
         return pid
 
     def _executed(self, folder: Path, spec: MachineSpec, environment: Mapping[str, str]) -> int:
@@ -218,6 +211,18 @@ def _living(folder: Path) -> list[psutil.Process]:
     """The first process, the rest of its family, and whoever left the group."""
     first = _process(folder)
     return [*([first] if first else []), *_marked(folder)]
+
+
+def _see_gone(folder: Path) -> None:
+    """Kill every process of a machine. Raises `ProviderError` for those that stay."""
+    end = time.monotonic() + GONE_SECONDS
+    while alive := _living(folder):
+        if time.monotonic() > end:
+            raise ProviderError(f"local machine {folder.name}: {alive} do not end")
+        for process in alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        time.sleep(0.01)  # not `wait_procs`: an orphan is a zombie until init looks after it
 
 
 def _marked(folder: Path) -> list[psutil.Process]:
