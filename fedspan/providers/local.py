@@ -64,6 +64,7 @@ class LocalProvider:
             for role, command in (fork_servers or {}).items()
         }
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._taken: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
     def offers(self, need: Need) -> Sequence[Offer]:
@@ -83,12 +84,13 @@ class LocalProvider:
     def launch(self, job: str, spec: MachineSpec) -> Machine:
         folder = self._folder / spec.key
         try:
-            (folder / "work").mkdir(parents=True, mode=0o700, exist_ok=True)
-            machine = _read_machine(folder)
-            if machine is None:
-                machine = self._record(folder, job, spec)
-            if _process(folder) is None and not _marked(folder):
-                self._start(folder, spec)
+            with self._alone(spec.key):
+                (folder / "work").mkdir(parents=True, mode=0o700, exist_ok=True)
+                machine = _read_machine(folder)
+                if machine is None:
+                    machine = self._record(folder, job, spec)
+                if _process(folder) is None and not _marked(folder):
+                    self._start(folder, spec)
         except OSError as exc:
             raise _translated(f"launch {spec.key}", exc) from exc
         return machine.model_copy(update={"state": MachineState.RUNNING})
@@ -109,19 +111,29 @@ class LocalProvider:
         folder = self._folder / machine.id
         if not folder.exists():
             return
-        _kill_group(folder)
-        _see_gone(folder)
-        self._reap()
-        _keep_log(folder, self._folder.parent / "logs")
-        try:
-            _remove(folder)
-        except OSError as exc:
-            raise _translated(f"terminate {machine.id}", exc) from exc
+        with self._alone(machine.id):
+            _kill_group(folder)
+            _see_gone(folder)
+            self._reap()
+            _keep_log(folder, self._folder.parent / "logs")
+            try:
+                _remove(folder)
+            except OSError as exc:
+                raise _translated(f"terminate {machine.id}", exc) from exc
 
     def close(self) -> None:
         """Its machines stay."""
         for server in self._fork_servers.values():
             server.close()
+
+    @contextlib.contextmanager
+    def _alone(self, key: str) -> Iterator[None]:
+        """While the machine of `key` is started or ended, nobody else does either: a process
+        that is just being made shows by nothing yet that it is the machine's."""
+        with self._lock:
+            taken = self._taken.setdefault(key, threading.Lock())
+        with taken:
+            yield
 
     def _record(self, folder: Path, job: str, spec: MachineSpec) -> Machine:
         machine = Machine(

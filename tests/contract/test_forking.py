@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -116,6 +117,17 @@ def test_a_forked_machine_is_one_as_any(here: Here) -> None:
     cloud.terminate(machine)
     assert (cloud.machines(), family(folder)) == ([], [])
     assert "booted" in (folder.parents[1] / "logs" / "one.log").read_text()
+
+
+def test_launches_of_one_key_at_one_moment_make_one_machine(here: Here) -> None:
+    cloud = here.provider("print('born'); import time; time.sleep(60)")
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda _: here.launched(cloud), range(3)))
+    folder = here.launched(cloud)
+
+    assert said(folder, "born").count("born") == len(family(folder)) == 1
+    [machine] = cloud.machines()
+    assert machine.state is MachineState.RUNNING
 
 
 def test_one_that_ends_by_itself_is_stopped_and_no_zombie(here: Here) -> None:
