@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+
+from tests.support import garbage
 
 # The same examples each time, so that a failure is of the change and not of the day; EXPLORE=1
 # looks for new ones. No deadlines: a slow machine is no bug.
@@ -33,9 +34,5 @@ pytest_plugins = (
 
 @pytest.fixture(scope="module")
 def cheap_collections() -> Iterator[None]:
-    """Flower and the product collect garbage for every model, here with all that the modules
-    before left on the heap."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
+    with garbage.cheap_collections():
+        yield

@@ -23,7 +23,8 @@ from typing import Final
 
 from fedspan import wiring
 from tests.chaos.attacks import ATTACKS, Attack, NotThere
-from tests.chaos.federation import Federation, Watched, federation, reference, watched
+from tests.chaos.federation import Federation, Watched, federation, watched
+from tests.chaos.reference import reference
 
 ROUNDS: Final = 20
 SPREAD_SECONDS: Final = 2.5

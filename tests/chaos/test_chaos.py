@@ -11,7 +11,8 @@ import pytest
 
 from fedspan.errors import NotRunning
 from tests.chaos.attacks import ATTACKS, killed
-from tests.chaos.federation import Federation, federation, reference, watched
+from tests.chaos.federation import Federation, federation, watched
+from tests.chaos.reference import reference
 from tests.chaos.storm import Storm, stormed, wrong
 from tests.support.installation import until
 

@@ -24,7 +24,7 @@ from fedspan.flower.wire import arrays
 from fedspan.learning import datasets, training
 from fedspan.learning.modules import build, load_tensors
 from fedspan.services.examine import program_key
-from tests.flower.conftest import MemoryGrid
+from tests.support.in_process import MemoryGrid
 
 Make = Callable[..., Any]
 
