@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -104,17 +105,20 @@ class Federation:
     objects: FolderObjects
     work: WorkFolder
     grid: MemoryGrid = field(init=False)
+    _training: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.grid = MemoryGrid({name: self.real(name) for name in self.links})
 
     def real(self, name: str) -> Answer:
-        """The product's own client functions, at participant `name`."""
+        """The product's own client functions, at participant `name`. One at a time: elsewhere
+        each has a process, and with it the environment and torch's random numbers, to itself."""
 
         def answer(message: Message, context: Context) -> Message:
-            os.environ[LINK] = str(self.links[name])
             work = client.train if message.metadata.message_type == "train" else client.evaluate
-            return work(message, context)
+            with self._training:
+                os.environ[LINK] = str(self.links[name])
+                return work(message, context)
 
         return answer
 
