@@ -18,14 +18,19 @@ from types import ModuleType
 from typing import Any, Final
 
 import structlog
-from moto.stepfunctions.exceptions import ExecutionAlreadyExists
-from moto.stepfunctions.parser.api import InvalidToken, TaskDoesNotExist, TaskTimedOut
-from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
-from moto.stepfunctions.parser.asl.eval.callback import callback
-from moto.stepfunctions.parser.asl.eval.callback.callback import CallbackEndpoint, HeartbeatEndpoint
-from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 
 from fedspan.errors import Unsupported
+from fedspan.local.asl import (
+    CallbackEndpoint,
+    ExecutionAlreadyExists,
+    HeartbeatEndpoint,
+    InvalidToken,
+    StepFunctionsParserBackend,
+    TaskDoesNotExist,
+    TaskTimedOut,
+    callback,
+    lambda_eval_utils,
+)
 from fedspan.local.functions import Handler
 
 ACCOUNT: Final = "000000000000"

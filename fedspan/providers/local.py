@@ -161,9 +161,11 @@ class LocalProvider:
             _write(folder / "process.json", json.dumps({"pid": pid, "created": born}))
 
     def _forked(self, folder: Path, role: Role, environment: Mapping[str, str]) -> int | None:
-        """Once one machine is started, all fork servers begin to import: others follow."""
-        for server in self._fork_servers.values():
-            server.begin()
+        """Once the first machine is started, all fork servers begin to import: others follow. A
+        control plane that comes back to machines that run may need no more of their role."""
+        running = {one.role for one in self.machines() if one.state is MachineState.RUNNING}
+        for other in self._fork_servers.keys() - running:
+            self._fork_servers[other].begin()
         if role not in self._fork_servers:
             return None
         pid = self._fork_servers[role].fork(folder, environment)

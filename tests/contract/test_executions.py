@@ -181,3 +181,16 @@ def test_the_interpreter_forgets_executions_that_ended_long_ago(tmp_path: Path) 
 
     assert runs.status("run-0") is None
     assert runs.status(f"run-{KEPT + 9}") == "SUCCEEDED"
+
+
+def test_the_interpreter_comes_without_ec2_and_what_else_needs_that_gets_it(
+    python: Callable[..., Any],
+) -> None:
+    script = """
+import sys, fedspan.local.interpreter
+print([one for one in sys.modules if one.startswith("moto.ec2")])
+from moto.batch import batch_backends, models
+from moto.batch.utils import JobStatus
+print(batch_backends is models.batch_backends, models.JobStatus is JobStatus)
+"""
+    assert python(script).communicate()[0].splitlines() == ["[]", "True True"]

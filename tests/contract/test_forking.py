@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -49,11 +49,13 @@ class Here:
         self._program = folder / "program.py"
         self._made: list[LocalProvider] = []
 
-    def provider(self, program: str = FAMILY, *server: str) -> LocalProvider:
+    def provider(
+        self, program: str = FAMILY, *server: str, roles: Sequence[Role] = (Role.AGGREGATOR,)
+    ) -> LocalProvider:
         self._program.write_text(program)
-        commands = {Role.AGGREGATOR: [sys.executable, str(self._program)]}
-        command = [*(server or (sys.executable, *MODULE)), "aggregator", str(self._program)]
-        servers = {Role.AGGREGATOR: command}
+        commands = {role: [sys.executable, str(self._program)] for role in roles}
+        forking = [*(server or (sys.executable, *MODULE))]
+        servers = {role: [*forking, role, str(self._program)] for role in roles}
         self._made.append(LocalProvider(self.machines, commands, lambda: NOW, servers))
         return self._made[-1]
 
@@ -144,6 +146,22 @@ def test_what_it_dies_of_is_in_its_console(here: Here) -> None:
     folder = here.launched(here.provider("import sys; sys.stdin.read(); 1 / 0"))
 
     assert "ZeroDivisionError" in said(folder, "ZeroDivisionError")
+
+
+def test_a_control_plane_that_comes_back_imports_for_no_role_that_runs(
+    here: Here,
+) -> None:
+    roles = list(Role)
+    before = here.provider(roles=roles)
+    client = of(before, "two").model_copy(update={"role": Role.CLIENT})
+    here.launched(before, "one")
+    assert len(here.servers()) == len(roles)
+    before.launch("job-1", client)
+    before.close()
+
+    after = here.provider(roles=roles)
+    here.launched(after, "three")
+    assert [one.cmdline()[-2] for one in here.servers()] == [Role.AGGREGATOR]
 
 
 def test_no_machine_holds_a_variable_of_another(here: Here) -> None:
