@@ -41,10 +41,10 @@ def mine(cli, tmp_path):
 @pytest.fixture
 def demo(spawn, home):
     """The demo under way, as a process of its own."""
-    return spawn("demo", "--rounds", "2", "--json")
+    return spawn("demo", "--rounds", "10", "--json")
 
 
-def test_the_demo_trains_keeps_a_model_that_can_be_exported_and_leaves_nothing(
+def test_the_demo_trains_a_good_model_that_can_be_exported_and_leaves_nothing(
     mine, demo, cli, home, tmp_path
 ):
     result = ended(demo)
@@ -55,8 +55,12 @@ def test_the_demo_trains_keeps_a_model_that_can_be_exported_and_leaves_nothing(
 
     assert result.code == 0, result.err
     assert report["state"] == "succeeded"
-    assert [one["round"] for one in report["rounds"]] == [1, 2]
-    assert set(report["rounds"][1]["participants"]) == {"seoul", "busan", "daejeon"}
+    assert [one["round"] for one in report["rounds"]] == list(range(1, 11))
+    for one in report["rounds"]:
+        assert set(one["participants"]) == {"seoul", "busan", "daejeon"}
+        assert {who["status"] for who in one["participants"].values()} == {"done"}
+        assert set(one["metrics"]) >= {"loss", "accuracy", "precision", "recall", "f1"}
+    assert report["selected"]["value"] >= 0.93
     assert report["left_over"] == {"processes": 0, "directories": 0}
     assert hashlib.sha256(weights.read_bytes()).hexdigest() == report["model"]["sha256"]
     assert exported.document["sha256"] == report["model"]["sha256"]

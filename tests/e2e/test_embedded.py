@@ -1,10 +1,9 @@
 """The real thing: the `fedspan` command, real processes, real training, real kills. That a job goes
-on with the same bits, whatever of it is killed, is for `tests/chaos`."""
+on with the same bits, whatever of it is killed, is for `tests/chaos`; the demo, for `tests/cli`."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -13,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from fedspan.local.home import Home
-from tests.support.installation import FEDSPAN, PATIENCE, Installation, free_port, until
+from tests.chaos.federation import FAST
+from tests.support.installation import FEDSPAN, PATIENCE, Installation, until
 
 
 @pytest.fixture
@@ -23,24 +23,8 @@ def here(tmp_path: Path) -> Iterator[Installation]:
     made.end()
 
 
-def test_the_demo_trains_a_good_model_and_leaves_nothing(here: Installation) -> None:
-    ran = here.run("demo", "--rounds", "10", "--json")
-    shown = json.loads(ran.stdout)
-
-    assert ran.returncode == 0, ran.stderr
-    assert shown["state"] == "succeeded"
-    assert [one["round"] for one in shown["rounds"]] == list(range(1, 11))
-    assert shown["selected"]["value"] >= 0.93
-    for one in shown["rounds"]:
-        assert set(one["metrics"]) >= {"loss", "accuracy", "precision", "recall", "f1"}
-        assert {p["status"] for p in one["participants"].values()} == {"done"}
-    weights = Path(shown["model"]["uri"].removeprefix("file://"))
-    assert weights.stat().st_size > 0
-    assert shown["left_over"] == {"processes": 0, "directories": 0}
-    assert here.machines() == []
-
-
 def test_a_participant_that_dies_each_time_is_given_up_by_name(here: Installation) -> None:
+    here.variables = FAST
     here.up()
     job = here.submit_demo(500, quorum=3)
     until(lambda: here.job(job).rounds_done >= 1, "the first round is done")
@@ -56,15 +40,6 @@ def test_a_participant_that_dies_each_time_is_given_up_by_name(here: Installatio
     assert outcome["code"] == "ParticipantsMissing"
     assert "busan" in outcome["message"]
     assert here.machines() == []
-
-
-def test_two_control_planes_on_one_home_are_one_too_many(here: Installation) -> None:
-    first = here.up()
-    second = here.run("up", "--port", str(free_port()))
-
-    assert second.returncode == 3
-    assert f"process {first.pid}" in second.stderr
-    assert os.getpgid(first.pid)
 
 
 def test_a_full_disk_is_said_and_nothing_is_started(tmp_path: Path) -> None:
