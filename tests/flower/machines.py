@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
+import shutil
 import signal
-import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -18,10 +21,12 @@ from typing import Final, Self
 import numpy as np
 import psutil
 
+from fedspan.domain.machines import Role
 from fedspan.domain.reports import Desired
 from fedspan.domain.sites import Dataset
 from fedspan.domain.spec import JobSpec
 from fedspan.learning.datasets import describe
+from fedspan.providers.forking import ForkServer
 from tests.flower.api import TOKEN, Api
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -51,6 +56,31 @@ def job(rounds: int, sites: tuple[str, ...], layers: tuple[object, ...]) -> JobS
             "data": {"dataset": "toy"},
         }
     )
+
+
+class Forked(psutil.Process):
+    """The first process of a machine. What it exited with is in a file; of one that was killed, by
+    a signal we do not know, nothing is."""
+
+    def __init__(self, pid: int, exited: Path) -> None:
+        super().__init__(pid)
+        self._exited = exited
+
+    def wait(self, timeout: float | None = None) -> int:
+        super().wait(timeout)
+        return int(self._exited.read_text()) if self._exited.exists() else -1
+
+
+@cache
+def _fork_server(role: Role) -> ForkServer:
+    """One for all worlds, which spares each the imports; it ends with this process."""
+    folder = Path(tempfile.mkdtemp(prefix="fedspan-forks-"))
+    program = str(ROOT / "tests" / "flower" / "entry.py")
+    command = [sys.executable, "-P", "-m", "fedspan.flower.fork_server", role, program]
+    made = ForkServer(command, os.environ, folder / "console.txt")
+    atexit.register(shutil.rmtree, folder)
+    atexit.register(made.close)
+    return made
 
 
 @dataclass
@@ -100,47 +130,48 @@ class World:
         self.api.desired, self.api.away = Desired.STOP, False
         everyone = {"aggregator": self.aggregator, **self.agents}
         codes = {}
-        for name, process in everyone.items():
+        for name, machine in everyone.items():
             try:
-                codes[name] = process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                codes[name] = process.wait()
+                codes[name] = machine.wait(20)
+            except psutil.TimeoutExpired:
+                machine.kill()
+                codes[name] = machine.wait(20)
         return codes
 
     def work(self, name: str) -> Path:
         return self.folder / name
 
-    def _start(self, name: str, **environment: str) -> subprocess.Popen[bytes]:
-        image = "aggregator_image" if name == "aggregator" else "client_image"
-        return subprocess.Popen(
-            [sys.executable, str(ROOT / image / "entrypoint.py")],
-            env={
-                **os.environ,
-                "PYTHONPATH": str(ROOT),
-                "FEDSPAN_API": self.api.url,
-                "FEDSPAN_TOKEN": TOKEN,
-                "FEDSPAN_WORK": str(self.work(name)),
-                "FEDSPAN_OBJECTS": (self.folder / "objects").as_uri(),
-                "OMP_NUM_THREADS": "1",
-                **environment,
-                **self.extra,
-            },
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+    def _start(self, name: str, **environment: str) -> Forked:
+        role = Role.AGGREGATOR if name == "aggregator" else Role.CLIENT
+        machine = self.folder / "machines" / name
+        (machine / "work").mkdir(parents=True)
+        variables = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "ENTRY_POINT": str(ROOT / f"{role}_image" / "entrypoint.py"),
+            "FEDSPAN_API": self.api.url,
+            "FEDSPAN_TOKEN": TOKEN,
+            "FEDSPAN_WORK": str(self.work(name)),
+            "FEDSPAN_OBJECTS": (self.folder / "objects").as_uri(),
+            "OMP_NUM_THREADS": "1",
+            **environment,
+            **self.extra,
+        }
+        pid = _fork_server(role).fork(machine, variables)
+        assert pid is not None
+        return Forked(pid, machine / "work" / "exited")
 
     def _show_logs(self) -> None:
         for log in sorted(self.folder.glob("*/logs/*.log")):
             print(f"--- {log.relative_to(self.folder)}", log.read_text()[-3000:], sep="\n")
 
 
-def below(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+def below(process: psutil.Process) -> list[psutil.Process]:
     """All processes `process` started, and those they started."""
-    return psutil.Process(process.pid).children(recursive=True)
+    return list(process.children(recursive=True))
 
 
-def named(process: subprocess.Popen[bytes], name: str) -> psutil.Process:
+def named(process: psutil.Process, name: str) -> psutil.Process:
     """The process below `process` that bears this name, once there is one."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:

@@ -150,7 +150,7 @@ def test_nothing_outlives_a_supervisor_or_an_agent_that_is_killed(tmp_path: Path
         programs = (world.aggregator, *world.agents.values())
         started = [one for program in programs for one in below(program)]
         for program in programs:
-            kill(psutil.Process(program.pid))
+            kill(program)
         _, left = psutil.wait_procs(started, timeout=60)
 
     assert len(started) >= 6
