@@ -96,9 +96,11 @@ def _model(book: Book) -> _Model:
 
 
 def _slopes(book: Book) -> Floats:
-    known, continents = book.anchors.slopes, book.regions.continent
+    known = book.anchors.slopes
+    continents, which = np.unique(book.regions.continent, return_inverse=True)
     pairs = [["-".join(sorted((row, column))) for column in continents] for row in continents]
-    return np.array([[known.get(pair, known["*"]) / 1000 for pair in row] for row in pairs])
+    table = np.array([[known.get(pair, known["*"]) / 1000 for pair in row] for row in pairs])
+    return np.asarray(table[np.ix_(which, which)], np.float64)
 
 
 def estimated(book: Book, latitude: Floats, longitude: Floats) -> tuple[Floats, Floats]:
