@@ -12,7 +12,11 @@ WORKERS ?= 2
 KILLS  ?= 25
 SEED   ?= $(shell date +%s)
 
-.PHONY: demo test cross-cloud chaos check infra wheel package package-aws package-gcp images clean
+# Modules are compiled when they are first imported: to compile all there are takes over a minute.
+INSTALL := -m pip install --quiet --no-compile
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo test cross-cloud chaos check types infra wheel package package-aws package-gcp images clean
 
 demo: $(STAMP)        ## run the main job on this computer
 	$(BIN)/fedspan demo
@@ -29,9 +33,11 @@ chaos: $(STAMP)       ## hurt real jobs KILLS times at instants drawn from SEED
 check: $(STAMP)       ## format, lint, types, layers: what CI checks beside the tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(MAKE) infra
+	$(MAKE) --jobs=2 --output-sync types infra
+
+types: $(STAMP)
+	$(BIN)/mypy
 
 infra: $(STAMP) $(CHECKED) ## what is deployed: its form, and what checkov holds of it
 	@if command -v terraform >/dev/null; then terraform fmt -check -recursive infra; \
@@ -62,11 +68,11 @@ clean:
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Fedspan needs Python 3.11 or newer, this is %d.%d; name another: make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python $(INSTALL) --upgrade pip
+	$(BIN)/python $(INSTALL) --editable '.[dev]'
 	touch $(STAMP)
 
 $(CHECKED):
 	$(PYTHON) -m venv $(CHECKOV)
-	$(CHECKOV)/bin/python -m pip install --quiet checkov==$(CHECKOV_VERSION)
+	$(CHECKOV)/bin/python $(INSTALL) checkov==$(CHECKOV_VERSION)
 	touch $@

@@ -37,8 +37,9 @@ def install(home: Path | None = None) -> Path:
         stamp.unlink(missing_ok=True)
         venv.create(home, with_pip=True, symlinks=True)
         pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
-        # The lock file is complete, so there is nothing to resolve.
-        subprocess.run([*pip, "--no-deps", "--requirement", LOCK], check=True)
+        # The lock file is complete, so there is nothing to resolve; most modules are never used.
+        given = ["--no-deps", "--no-compile", "--requirement", LOCK]
+        subprocess.run([*pip, *given], check=True)
         stamp.write_text(wanted)
     return python
 
