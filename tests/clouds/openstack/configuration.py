@@ -149,6 +149,7 @@ discover_hosts_in_cells_interval = -1
 lock_path = {state}/locks
 [api]
 auth_strategy = keystone
+response_validation = ignore
 [api_database]
 {_connection(state, "nova_api")}
 [database]

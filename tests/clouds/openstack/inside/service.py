@@ -28,6 +28,9 @@ def main(name: str, state: Path, number: int) -> None:
 
 
 def _application(name: str, state: Path):
+    import policies
+
+    policies.read_once()
     if name == "nova":
         from nova_app import nova
 
