@@ -15,6 +15,7 @@ from fedspan.providers.local import LocalProvider
 from fedspan.providers.memory import MemoryProvider
 from fedspan.providers.remote import RemoteProvider
 from tests.clouds.aws import accounts
+from tests.clouds.aws.server import forget_machines
 from tests.support import cloud_function
 from tests.support.world import serving, world
 
@@ -60,6 +61,7 @@ def aws(request: Any) -> Iterator[Provider]:
     for machine in provider.machines():
         provider.terminate(machine)
     provider.close()
+    forget_machines()
 
 
 def gcp(request: Any) -> Iterator[Provider]:

@@ -24,6 +24,7 @@ from fedspan.errors import FedspanError
 from fedspan.providers.base import Provider
 from fedspan.services.sweep import clear
 from tests.clouds.aws import accounts
+from tests.clouds.aws.server import forget_machines
 from tests.clouds.death import Death, MortalProxy
 from tests.clouds.gcp.server import GcpServer
 from tests.clouds.openstack.cloud import OpenStackCloud, surroundings
@@ -91,6 +92,7 @@ def on_aws(moto_url: str) -> Iterator[Cloud]:
             return [str(one) for one in (*alive, *groups, *pairs)]
 
         yield Cloud(death, provider, left)
+    forget_machines()
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from tests.clouds.aws.server import moto_server
+from tests.clouds.aws.server import forget_machines, moto_server
 from tests.clouds.aws.wire import Wire
 
 AWS = {"region_name": "us-east-1", "aws_access_key_id": "id", "aws_secret_access_key": "secret"}
@@ -26,6 +26,7 @@ def aws_wire(moto_url: str) -> Iterator[Wire]:
     """The same behind a proxy that injects faults and remembers what was said."""
     with Wire(moto_url) as wire:
         yield wire
+    forget_machines()
 
 
 @pytest.fixture
