@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -30,6 +31,29 @@ pytest_plugins = (
     "tests.clouds.openstack.fixtures",
     "tests.clouds.storage.fixtures",
 )
+
+ON_ONE_PLANE = (
+    "_openstack.py",
+    "cli/test_credentials_on_clouds.py",
+    "contract/test_providers.py",
+    "contract/test_sweep_crashes.py",
+)
+"""Files whose tests use `openstack_cloud`. One worker has them all: a second control plane takes
+40 CPU seconds to start, and on a new machine its worker would wait while the first installs."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByPlane(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "openstack" if file.endswith(ON_ONE_PLANE) else file
+
+    return ByPlane(config, log)
 
 
 @pytest.fixture(scope="module")
