@@ -93,12 +93,15 @@ class World:
     layers: tuple[object, ...] = LAYERS
     extra: Mapping[str, str] = field(default_factory=dict)
     relayed: bool = False
+    prepare: Callable[[Api], None] = lambda api: None
+    """What is done to the API before anyone can have called it."""
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         data = {site: dataset(self.folder, site) for site in self.sites or ("nobody",)}
         self.api = Api(job(self.rounds, self.sites, self.layers), data)
         self.api.relayed = self.relayed
+        self.prepare(self.api)
         self.api.__enter__()
         self.aggregator = self._start("aggregator", FEDSPAN_JOB=JOB, FEDSPAN_EPOCH="1")
         self.agents = {

@@ -25,6 +25,7 @@ from fedspan.flower.supervisor import Supervisor
 from fedspan.flower.warm import Family
 from fedspan.objects.granted import Granted
 from fedspan.objects.grants import S3Grants
+from tests.flower.api import Api
 from tests.flower.machines import JOB, NAMES, World
 
 Make = Callable[..., Any]
@@ -182,8 +183,8 @@ def bucket(moto_url: str, aws_client: Make, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_machine_without_a_credential_trains_into_a_bucket(tmp_path: Path, bucket: Any) -> None:
-    with World(tmp_path, rounds=2, extra={"FEDSPAN_OBJECTS": "s3://trained/fed"}) as world:
-        world.api.objects_late = True
+    extra = {"FEDSPAN_OBJECTS": "s3://trained/fed"}
+    with World(tmp_path, rounds=2, extra=extra, prepare=_grants_late) as world:
         world.api.until(lambda: bool(world.api.aggregator and world.api.aggregator.linked))
         assert world.api.aggregator and world.api.aggregator.phase is Phase.READY
         world.api.objects, world.api.objects_late = bucket.granted, False
@@ -203,6 +204,10 @@ def test_a_machine_without_a_credential_trains_into_a_bucket(tmp_path: Path, buc
     assert said.grant_expires == bucket.granted.expires
     assert holders == ["grant.json"]
     assert stat.S_IMODE((work / "grant.json").stat().st_mode) == 0o600
+
+
+def _grants_late(api: Api) -> None:
+    api.objects_late = True
 
 
 def _read(path: Path) -> bytes:

@@ -22,7 +22,7 @@ from fedspan.domain.spec import Limits
 from fedspan.flower.certificates import node_key
 from fedspan.flower.files import WorkFolder
 from tests.chaos.relay import Halfway
-from tests.flower.api import TOKEN
+from tests.flower.api import TOKEN, Api
 from tests.flower.machines import JOB, NAMES, World, below, eventually, kill, named
 
 
@@ -119,8 +119,11 @@ def test_a_serverapp_that_is_killed_is_a_fault_and_a_supernode_starts_again(tmp_
 def test_a_supernode_that_dies_while_it_sends_its_reply_is_asked_again(tmp_path: Path) -> None:
     """Flower would wait for the rest for three minutes, longer than this round may take."""
     wide = ({"linear": 1000}, {"relu": {}}, {"linear": 1000}, {"linear": 2})
-    with World(tmp_path, rounds=1, layers=wide, relayed=True) as world:
-        world.api.spec = world.api.spec.model_copy(update={"limits": Limits(round=120)})
+
+    def patient(api: Api) -> None:
+        api.spec = api.spec.model_copy(update={"limits": Limits(round=120)})
+
+    with World(tmp_path, rounds=1, layers=wide, relayed=True, prepare=patient) as world:
         world.api.until(lambda: bool(world.api.aggregator and word(world).address))
         port = str(word(world).address).rpartition(":")[2]
         with Halfway(int(port), most=1_000_000) as relay:
