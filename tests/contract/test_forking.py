@@ -65,9 +65,9 @@ class Here:
         return self.machines / key
 
     def servers(self) -> list[psutil.Process]:
-        """The fork servers there are."""
+        """The fork servers there are, of this folder's providers."""
         mine = psutil.Process().children()
-        return [one for one in mine if "fedspan.flower.fork_server" in " ".join(one.cmdline())]
+        return [one for one in mine if one.cmdline()[-1:] == [str(self._program)]]
 
     def end(self) -> None:
         for provider in self._made:
