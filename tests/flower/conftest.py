@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,13 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedspan.domain.reports import AggregatorManifest, Desired, Link
+from fedspan.domain.sites import Dataset
 from fedspan.domain.spec import JobSpec
-from fedspan.flower.files import LINK, WorkFolder
+from fedspan.flower.files import LINK
 from fedspan.learning.datasets import describe
-from fedspan.objects.folder import FolderObjects
 from tests.flower.app_jobs import DRIFTING, Job
-from tests.support.in_process import Federation, in_a_task
+from tests.support.in_process import Federation, in_a_task, made
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -35,12 +35,10 @@ def task_identity(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def federation(tmp_path: Path) -> Callable[..., Federation]:
     """A federation of ``a``, ``b`` and ``c`` on small random data; keywords change the spec."""
-    made = 0
+    numbers = itertools.count(1)
 
     def make(classes: int = 2, **changes: Any) -> Federation:
-        nonlocal made
-        made += 1
-        home = tmp_path / str(made)
+        home = tmp_path / str(next(numbers))
         return _federation(home, classes, changes)
 
     return make
@@ -78,23 +76,12 @@ def _federation(home: Path, classes: int, changes: dict[str, Any]) -> Federation
             **changes,
         }
     )
-    links = {name: _link(home, name, index, classes) for index, name in enumerate(names)}
-    described = Link.model_validate_json(links["a"].read_bytes()).dataset
-    manifest = AggregatorManifest(
-        desired=Desired.RUN,
-        job="job-1",
-        epoch=1,
-        spec=spec,
-        features=described.features,
-        classes=described.classes,
-        heartbeat_seconds=1,
-    )
-    objects, work = FolderObjects(home / "objects"), WorkFolder(home / "work")
-    return Federation(spec, home, links, manifest, objects, work)
+    offered = {name: _points(home, name, index, classes) for index, name in enumerate(names)}
+    return made(home, "job-1", spec, offered)
 
 
-def _link(home: Path, name: str, index: int, classes: int) -> Path:
-    """The link file of a participant with 30 + 10 * `index` rows of separable points."""
+def _points(home: Path, name: str, index: int, classes: int) -> Dataset:
+    """What a participant offers: 30 + 10 * `index` rows of separable points."""
     random = np.random.default_rng(index)
     rows = 30 + 10 * index
     y = np.arange(rows) % classes
@@ -110,13 +97,4 @@ def _link(home: Path, name: str, index: int, classes: int) -> Path:
     )
     data = home / f"{name}.csv"
     data.write_text(text + "\n")
-    link = Link(
-        job="job-1",
-        epoch=1,
-        address="127.0.0.1:1",
-        certificate="",
-        dataset=describe("points", data, "target"),
-    )
-    path = home / f"{name}.json"
-    path.write_text(link.model_dump_json())
-    return path
+    return describe("points", data, "target")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,8 @@ from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 from flwr.supercore.task_identity import TaskIdentity
 
-from fedspan.domain.reports import AggregatorManifest
+from fedspan.domain.reports import AggregatorManifest, Desired, Link
+from fedspan.domain.sites import Dataset
 from fedspan.domain.spec import JobSpec
 from fedspan.flower import client
 from fedspan.flower.checkpoints import latest
@@ -143,6 +144,27 @@ class Federation:
         found = latest(self.objects, self.manifest.job)
         assert found is not None
         return found[0].round.checkpoint.sha256
+
+
+def made(home: Path, job: str, spec: JobSpec, offered: Mapping[str, Dataset]) -> Federation:
+    """The federation of a job in folders of `home`, each participant with the data it offers."""
+    links = {}
+    for name in spec.participants:
+        link = Link(job=job, epoch=1, address="127.0.0.1:1", certificate="", dataset=offered[name])
+        links[name] = home / f"{name}.json"
+        links[name].write_text(link.model_dump_json())
+    some = offered[spec.participants[0]]
+    manifest = AggregatorManifest(
+        desired=Desired.RUN,
+        job=job,
+        epoch=1,
+        spec=spec,
+        features=some.features,
+        classes=some.classes,
+        heartbeat_seconds=1,
+    )
+    objects, work = FolderObjects(home / "objects"), WorkFolder(home / "work")
+    return Federation(spec, home, links, manifest, objects, work)
 
 
 @contextmanager
