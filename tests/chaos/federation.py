@@ -40,8 +40,7 @@ FAST: Final = {
 }
 """So that a kill costs seconds. The lease is what ends all, should the tests be killed."""
 ROOT: Final = Path(__file__).resolve().parents[2]
-LOOK_SECONDS: Final = 0.1
-"""Often enough for a part that reports twice a second."""
+LOOK_SECONDS: Final = 0.02
 SITES: Final = tuple(CITIES)
 
 
